@@ -1,0 +1,63 @@
+# Everything runs in a virtual environment of its own (.venv), made and kept up to date by these targets.
+PYTHON ?= python3
+OUT ?= reproduction
+VENV := .venv
+PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
+QUICK_FLAG := $(if $(filter-out 0 no false,$(QUICK)),--quick)
+
+.DEFAULT_GOAL := help
+.PHONY: help reproduce test lint format bench wheel clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "  %-16s %s\n", $$1, $$2 }'
+
+reproduce: $(VENV)/.installed ## reproduce the papers' figures and claims into OUT=reproduction (QUICK=1: the quick ones)
+	@$(VENV)/bin/stablestep reproduce --out "$(OUT)" $(QUICK_FLAG)
+
+test: lint ## lint, check types and import order, run the tests
+	@$(VENV)/bin/python -m pytest -n 2 --dist worksteal
+
+lint: $(VENV)/.developed ## lint, check types and import order
+	@$(VENV)/bin/ruff check --quiet .
+	@$(VENV)/bin/ruff format --check --quiet . || { echo "run: make format"; exit 1; }
+	@$(VENV)/bin/lint-imports --no-logo
+	@$(VENV)/bin/pyright
+
+format: $(VENV)/.developed ## rewrite the sources as the linter wants them
+	@$(VENV)/bin/ruff check --fix .
+	@$(VENV)/bin/ruff format .
+
+bench: $(VENV)/.measured ## measure the speed against NumPy, PyTorch and plain JAX
+	@$(VENV)/bin/python -m benchmarks
+
+wheel: $(VENV)/.developed ## build dist/*.whl and install it into an environment of its own
+	@rm -rf dist build/wheel
+	@$(VENV)/bin/python -m build --outdir dist . >/dev/null
+	@$(PYTHON) -m venv build/wheel
+	@build/wheel/bin/python -m pip --quiet --disable-pip-version-check install dist/*.whl
+	@build/wheel/bin/stablestep --version
+	@ls dist
+
+clean: ## remove everything the other targets made
+	rm -rf $(VENV) build dist reproduction .pytest_cache .ruff_cache .import_linter_cache
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "stablestep needs Python 3.11 or newer; this is " \
+	  + sys.version.split()[0] + ": make PYTHON=/path/to/python3.11 ...")'
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing stablestep into $(VENV) (once)"
+	@$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.developed: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing stablestep and its development tools into $(VENV) (once)"
+	@$(PIP) install --editable '.[dev]'
+	@touch $(VENV)/.installed $@
+
+# The exact version, so that pip does not look for a newer build with several GB of GPU packages.
+$(VENV)/.measured: pyproject.toml | $(VENV)/.developed
+	@echo "Installing PyTorch into $(VENV) for the benchmarks (once)"
+	@$(PIP) install torch==2.13.0
+	@touch $@

@@ -1,0 +1,5 @@
+"""The law of the mean message of all agents: the hinge between the optimizer, its SDE models and the theorems."""
+
+from stablestep.message.whole import Law, law
+
+__all__ = ["Law", "law"]

@@ -1,0 +1,144 @@
+"""Sums of one coordinate function: even powers and cosh. Their curve of (L0, L1) pairs is that of one coordinate."""
+
+from numbers import Integral
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+
+from stablestep.errors import require
+from stablestep.problem.base import (
+    Problem,
+    Scalar,
+    Vector,
+    checked_L1,
+    require_dim,
+    require_norm,
+    require_positive,
+)
+
+
+class _Power(Problem):
+    """Σⱼ xⱼᵖ / p with an even p: the shared part of `Quartic` and `EvenPower`."""
+
+    power: eqx.AbstractVar[int]
+
+    def value(self, x: Vector) -> Scalar:
+        return jnp.sum(x**self.power) / self.power
+
+    def gradient(self, x: Vector) -> Vector:
+        return x ** (self.power - 1)
+
+    def hessian_product(self, x: Vector, v: Vector) -> Vector:
+        return (self.power - 1) * x ** (self.power - 2) * v
+
+    @property
+    def minimum(self) -> float:
+        return 0.0
+
+    def smoothness(self, L1: float) -> float:
+        L1 = checked_L1(type(self).__name__, L1, above_zero=self.power > 2)
+        order = self.power - 2
+        return float(np.float_power(order / L1, order)) if order else 1.0
+
+    def best_L1(self, gradient_norm: float) -> float:
+        """The minimizer of ((p-2)/L1)^(p-2) + L1·G: (p-2) G^(-1/(p-1)); for the quartic 2 G^(-1/3)."""
+        require_norm(gradient_norm)
+        order = self.power - 2
+        return float(order * gradient_norm ** (-1 / (order + 1)))
+
+
+class Quartic(_Power):
+    """f(x) = Σⱼ xⱼ⁴/4, the example that is (L0, L1)-smooth but has no bounded Hessian.
+
+    `smoothness(L1)` = 4/L1² for every L1 > 0 (the minimal L0; the product L0·L1² = 4 is fixed). Infimum 0 at x = 0.
+    Raises `InvalidInput` for dim < 1. Source: P, App. A.3.2.
+
+    >>> problem = Quartic(dim=2)
+    >>> float(problem.value(jnp.array([1.0, 2.0]))), problem.gradient(jnp.array([1.0, 2.0])).tolist()
+    (4.25, [1.0, 8.0])
+    >>> problem.smoothness(L1=2), problem.best_L1(gradient_norm=8)
+    (1.0, 1.0)
+    """
+
+    dim: int = eqx.field(static=True)
+
+    def __check_init__(self):
+        require_dim("Quartic", self.dim)
+
+    @property
+    def power(self) -> int:
+        """4."""
+        return 4
+
+
+class EvenPower(_Power):
+    """f(x) = Σⱼ xⱼᵖ/p with an even power p = 2n ≥ 2.
+
+    `smoothness(L1)` = ((2n-2)/L1)^(2n-2), minimal, for L1 > 0 (p = 2: 1 for L1 ≥ 0). Infimum 0 at x = 0.
+    Raises `InvalidInput` for dim < 1 and for a power that is not an even integer of at least 2.
+
+    >>> EvenPower(dim=1, power=6).smoothness(L1=2)
+    16.0
+    """
+
+    dim: int = eqx.field(static=True)
+    power: int = eqx.field(static=True)
+
+    def __check_init__(self):
+        require_dim("EvenPower", self.dim)
+        whole = isinstance(self.power, Integral) and not isinstance(self.power, bool)
+        require(
+            whole and self.power >= 2 and self.power % 2 == 0,
+            f"EvenPower: power must be an even integer of at least 2, got {self.power!r}; an odd power has no minimum, "
+            "so give 2, 4, 6, ...",
+        )
+
+
+class Cosh(Problem):
+    """f(x) = scale · Σⱼ cosh(a xⱼ), whose Hessian grows as fast as its gradient.
+
+    `smoothness(L1)` = scale·a² for every L1 ≥ |a| (minimal); there is no pair with L1 < |a|, so `smallest_L1` is |a|.
+    Infimum scale·dim at x = 0. Raises `InvalidInput` for dim < 1, a = 0, scale ≤ 0.
+
+    >>> problem = Cosh(dim=3, a=2.0, scale=0.5)
+    >>> float(problem.value(jnp.zeros(3))), problem.minimum, problem.smoothness(L1=2.0)
+    (1.5, 1.5, 2.0)
+    """
+
+    dim: int = eqx.field(static=True)
+    a: float = 1.0
+    scale: float = 1.0
+
+    def __check_init__(self):
+        require_dim("Cosh", self.dim)
+        require(
+            0 < abs(self.a) < float("inf"), f"Cosh: a must be a finite number other than 0, got {self.a!r}; give a=1."
+        )
+        require_positive("Cosh", "scale", self.scale)
+
+    def value(self, x: Vector) -> Scalar:
+        return self.scale * jnp.sum(jnp.cosh(self.a * x))
+
+    def gradient(self, x: Vector) -> Vector:
+        return self.scale * self.a * jnp.sinh(self.a * x)
+
+    def hessian_product(self, x: Vector, v: Vector) -> Vector:
+        return self.scale * self.a * self.a * jnp.cosh(self.a * x) * v
+
+    @property
+    def minimum(self) -> float:
+        return float(self.scale) * self.dim
+
+    @property
+    def smallest_L1(self) -> float:
+        return abs(float(self.a))
+
+    def smoothness(self, L1: float) -> float:
+        L1 = checked_L1("Cosh", L1)
+        require(
+            L1 >= self.smallest_L1,
+            f"Cosh: no (L0, L1) pair has L1={L1} below |a|={self.smallest_L1}, because f'' outgrows L1·|f'|; "
+            f"give L1 >= {self.smallest_L1}.",
+        )
+        return float(self.scale) * float(self.a) ** 2

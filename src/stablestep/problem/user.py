@@ -1,0 +1,167 @@
+"""Problems a user writes: any JAX function, or a mean of one over data."""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from stablestep.errors import InvalidInput, require
+from stablestep.problem.base import (
+    Problem,
+    Scalar,
+    SumProblem,
+    Vector,
+    cast_like,
+    checked_L1,
+    checked_minimum,
+    require_dim,
+)
+
+
+class Function(Problem):
+    """f(x) = any function of a vector [dim] written with jax.numpy; derivatives by automatic differentiation.
+
+    `minimum` is the infimum of f if you know it. The smoothness of an arbitrary function is unknown, so `smoothness`
+    raises, unless you give `smoothness`, a function L1 -> L0 that is valid for every L1 > `smallest_L1`.
+    Raises `InvalidInput` if f cannot be traced on a vector [dim] or does not return one floating-point number.
+
+    >>> rosenbrock = Function(lambda x: (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2, dim=2, minimum=0.0)
+    >>> rosenbrock.gradient(jnp.zeros(2)).tolist(), rosenbrock.has_smoothness
+    ([-2.0, 0.0], False)
+    >>> Function(jnp.sum, dim=2, smoothness=lambda L1: 0.0).smoothness(L1=0)
+    0.0
+    """
+
+    function: Callable
+    dim: int = eqx.field(static=True)
+    known_minimum: float | None = eqx.field(static=True)
+    curve: Callable[[float], float] | None = eqx.field(static=True)
+    known_smallest_L1: float = eqx.field(static=True)
+
+    def __init__(
+        self,
+        f: Callable[[Vector], Scalar],
+        dim: int,
+        minimum: float | None = None,
+        smoothness: Callable[[float], float] | None = None,
+        smallest_L1: float = 0.0,
+    ):
+        require_dim("Function", dim)
+        _require_scalar("Function", "f(x)", f, _vector(dim))
+        self.function = as_module(f)
+        self.dim = dim
+        self.known_minimum = checked_minimum("Function", minimum)
+        self.curve = smoothness
+        self.known_smallest_L1 = checked_L1("Function", smallest_L1)
+
+    def value(self, x: Vector) -> Scalar:
+        return jnp.asarray(self.function(x), x.dtype)
+
+    @property
+    def minimum(self) -> float | None:
+        return self.known_minimum
+
+    @property
+    def smallest_L1(self) -> float:
+        return self.known_smallest_L1
+
+    def smoothness(self, L1: float) -> float:
+        if self.curve is None:
+            return Problem.smoothness(self, L1)
+        return float(self.curve(checked_L1("Function", L1)))
+
+
+class FiniteSum(SumProblem):
+    """f(x) = (1/n) Σᵢ loss(x, dataᵢ), the training loss of any model, with `loss` written with jax.numpy.
+
+    `data` is an array, or a tuple or dict of arrays, whose leading axes all have length n; `loss` gets one entry of it.
+    `minimum` is the infimum of f if you know it. The smoothness is unknown, so `smoothness` raises.
+    Raises `InvalidInput` if leading axes differ, data are not finite, or `loss` does not return one number.
+
+    >>> data = {"a": jnp.array([1.0, 3.0]), "y": jnp.array([1.0, 1.0])}
+    >>> problem = FiniteSum(lambda x, datum: (x[0] * datum["a"] - datum["y"]) ** 2 / 2, data, dim=1)
+    >>> problem.size, problem.term_gradients(jnp.zeros(1)).tolist()
+    (2, [[-1.0], [-3.0]])
+    """
+
+    function: Callable
+    data: PyTree
+    dim: int = eqx.field(static=True)
+    known_minimum: float | None = eqx.field(static=True)
+
+    def __init__(
+        self, f: Callable[[Vector, PyTree], Scalar], data: PyTree, dim: int, minimum: float | None = None
+    ):
+        require_dim("FiniteSum", dim)
+        self.data = jax.tree.map(np.asarray, data)
+        _require_data(self.data)
+        _require_scalar("FiniteSum", "loss(x, datum)", f, _vector(dim), _one_datum(_vector(dim), self.data))
+        self.function = as_module(f)
+        self.dim = dim
+        self.known_minimum = checked_minimum("FiniteSum", minimum)
+
+    def loss(self, x: Vector, datum: PyTree) -> Scalar:
+        return jnp.asarray(self.function(x, datum), x.dtype)
+
+    @property
+    def minimum(self) -> float | None:
+        return self.known_minimum
+
+
+class Plain(eqx.Module):
+    """A Python function as a pytree without leaves, so that a problem holding it passes through jit and vmap."""
+
+    function: Callable = eqx.field(static=True)
+
+    def __call__(self, *arguments):
+        return self.function(*arguments)
+
+
+def as_module(function: Callable) -> Callable:
+    """The function itself if it is a pytree with its own parameters (an equinox module), else wrapped as `Plain`."""
+    return function if isinstance(function, eqx.Module) else Plain(function)
+
+
+def _one_datum(x: jax.ShapeDtypeStruct, data: PyTree) -> PyTree:
+    """The shapes of one entry of data, in the precision in which `loss` will see it."""
+    return jax.eval_shape(lambda: jax.tree.map(lambda leaf: leaf[0], cast_like(x, data)))
+
+
+def _vector(dim: int) -> jax.ShapeDtypeStruct:
+    return jax.eval_shape(lambda: jnp.zeros(dim))
+
+
+def _require_scalar(name: str, call: str, function: Callable, *arguments) -> None:
+    given = repr(function)[:80]
+    require(callable(function), f"{name}: f must be a function, got {given}; give one written with jax.numpy.")
+    try:
+        out = jax.eval_shape(function, *arguments)
+    except Exception as error:
+        raise InvalidInput(
+            f"{name}: {call} failed on a vector of {arguments[0].shape[0]} entries with "
+            f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''} "
+            "Write it with jax.numpy, for vectors of that length."
+        ) from error
+    shape, dtype = getattr(out, "shape", None), getattr(out, "dtype", None)
+    require(
+        shape == () and jnp.issubdtype(dtype, jnp.floating),
+        f"{name}: {call} must return one floating-point number, got shape {shape} and type {dtype}; "
+        "reduce it, for example with jnp.sum or jnp.mean.",
+    )
+
+
+def _require_data(data: PyTree) -> None:
+    leaves = jax.tree.leaves(data)
+    lengths = {leaf.shape[0] if leaf.ndim else None for leaf in leaves}
+    shapes = sorted({leaf.shape for leaf in leaves})
+    require(
+        len(lengths) == 1 and not lengths & {None, 0},
+        f"FiniteSum: every array of data needs the same leading axis of length n >= 1, got shapes {shapes}; "
+        "give arrays (not lists) with one entry per data point in each.",
+    )
+    for leaf in leaves:
+        bad = int(np.sum(~np.isfinite(leaf))) if np.issubdtype(leaf.dtype, np.floating) else 0
+        require(bad == 0, f"FiniteSum: data have {bad} entries that are NaN or infinite; remove or impute them.")

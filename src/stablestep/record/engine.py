@@ -1,0 +1,134 @@
+"""Many independent paths at once: chunks of runs on every device, recorded at a few times, frozen where they diverge."""
+
+import abc
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from stablestep.problem import Problem
+from stablestep.record.start import RUN, STEP
+from stablestep.stream import Stream
+
+_CHUNK = 1 << 17  # coordinates of a chunk: half a MiB in float32, so that a step stays in the cache
+
+
+class Process(eqx.Module):
+    """Something that moves one point by one step."""
+
+    problem: eqx.AbstractVar[Problem]
+
+    @abc.abstractmethod
+    def advance(self, stream: Stream, k: Int[Array, ""], x: Float[Array, " d"]) -> Float[Array, " d"]:
+        """The point after iteration k, with this iteration's own randomness."""
+
+
+@dataclass(frozen=True)
+class Paths:
+    """What was recorded of each run; a diverged run keeps the first point outside the ball from then on.
+
+    `diverged_at` is the first iteration whose point is outside the ball or not finite, −1 if there is none.
+    """
+
+    loss: Float[np.ndarray, "runs times"]
+    gradient_norm: Float[np.ndarray, "runs times"]
+    diverged_at: Int[np.ndarray, " runs"]
+    observed: dict[str, np.ndarray]
+    final: Float[np.ndarray, "runs d"]
+
+
+def monte_carlo(
+    process: Process,
+    points: Float[Array, "runs d"],
+    iterations: Int[np.ndarray, " times"],
+    seed: int,
+    radius: float,
+    observe: dict[str, Callable] | None = None,
+    progress: Callable[[float], None] | None = None,
+    keep_final: bool = False,
+) -> Paths:
+    """Paths of `process`, whose leaves are arrays (see `cast`), from each of `points`.
+
+    The result depends on the seed and the number of a run only, not on chunks or devices.
+    """
+    runs, dim = points.shape
+    devices = tuple(jax.local_devices()[: max(1, runs)])
+    batch = _batch(runs, dim, len(devices))
+    leaves, tree = jax.tree.flatten(process)
+    kernel = _kernel(tree, tuple(sorted((observe or {}).items())), devices)
+    fixed = leaves, Stream.seed(seed), jnp.asarray(iterations), jnp.asarray(radius, points.dtype)
+    pieces = []
+    for first in range(0, runs, batch):
+        ids = np.arange(first, first + batch, dtype=np.uint32)
+        padded = points[np.minimum(ids, runs - 1)]
+        found = kernel(*fixed, jnp.asarray(ids), padded)
+        pieces.append(_fetch(found if keep_final else {**found, "final": found["final"][:, :0]}, min(batch, runs - first)))
+        if progress is not None:
+            progress(min(1.0, (first + batch) / runs))
+    joined = jax.tree.map(lambda *parts: np.concatenate(parts), *pieces)
+    return Paths(**joined)
+
+
+def _fetch(found, count: int):
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[:count], found)
+
+
+def _batch(runs: int, dim: int, devices: int) -> int:
+    """Runs in one call: every device gets a chunk, and the last call wastes as little as possible."""
+    chunk = int(np.clip(_CHUNK // dim, 4, 4096))
+    calls = -(-runs // (chunk * devices))
+    return -(-runs // (calls * devices)) * devices
+
+
+@lru_cache(maxsize=64)
+def _kernel(tree, observe: tuple, devices: tuple):
+    def chunk(leaves, root, iterations, radius, ids, points):
+        return _run(jax.tree.unflatten(tree, leaves), root, iterations, radius, ids, points, dict(observe))
+
+    mesh = jax.make_mesh((len(devices),), ("runs",), (jax.sharding.AxisType.Auto,), devices=devices)
+    each, same = jax.P("runs"), jax.P()
+    mapped = jax.shard_map(chunk, mesh=mesh, in_specs=(same, same, same, same, each, each), out_specs=each, check_vma=False)
+    wide = {"xla_cpu_prefer_vector_width": 512} if devices[0].platform == "cpu" else None
+    return jax.jit(mapped, compiler_options=wide)
+
+
+def _run(process: Process, root: Stream, iterations, radius, ids, points, observe):
+    streams = jax.vmap(lambda run: root.child(run, tag=RUN))(ids)
+    square = radius * radius
+
+    def inside(x):
+        return jnp.sum(x * x, axis=-1) <= square  # false for NaN as well
+
+    def step(k, state):
+        points, diverged_at = state
+        within = inside(points)
+        moved = jax.vmap(lambda stream, x: process.advance(stream.child(k, tag=STEP), k, x))(streams, points)
+        diverged_at = jnp.where((diverged_at < 0) & ~within, k, diverged_at)
+        return jnp.where(within[:, None], moved, points), diverged_at
+
+    def until(state, iteration):
+        position, last = state
+        position = lax.fori_loop(last, iteration, step, position)
+        return (position, iteration), _look(process.problem, observe, position[0])
+
+    none = jnp.full(points.shape[:1], -1, jnp.int32)
+    first = jnp.zeros((), iterations.dtype)
+    ((points, diverged_at), last), seen = lax.scan(until, ((points, none), first), iterations)
+    diverged_at = jnp.where((diverged_at < 0) & ~inside(points), last, diverged_at)
+    by_run = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), seen)
+    return {**by_run, "diverged_at": diverged_at, "final": points}
+
+
+def _look(problem: Problem, observe, points):
+    gradients = jax.vmap(problem.gradient)(points)
+    return {
+        "loss": jax.vmap(problem.value)(points),
+        "gradient_norm": jnp.sqrt(jnp.sum(gradients * gradients, axis=-1)),
+        "observed": {name: jax.vmap(function)(points) for name, function in observe.items()},
+    }

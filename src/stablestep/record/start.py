@@ -1,0 +1,80 @@
+"""Where runs start and in which precision: x0 as a number, a vector, or a function of a key."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from stablestep.errors import InvalidInput, require
+from stablestep.problem import Problem
+from stablestep.stream import Stream
+
+RUN, STEP, START = 4, 5, 6
+
+
+@contextmanager
+def working_dtype(name: str) -> Iterator[np.dtype]:
+    """The dtype to compute in; float64 is switched on only inside.
+
+    >>> with working_dtype("float64") as dtype:
+    ...     jnp.zeros(1, dtype).dtype
+    dtype('float64')
+    """
+    require(name in ("float32", "float64"), f'dtype is "{name}", but must be "float32" or "float64".')
+    if name == "float64" and not jax.config.jax_enable_x64:
+        with jax.enable_x64(True):
+            yield np.dtype(name)
+    else:
+        yield np.dtype(name)
+
+
+def cast(tree, dtype):
+    """The module with every number as an array: floats in `dtype`, integers as they are; so that new values do not recompile."""
+
+    def convert(leaf):
+        if not isinstance(leaf, (bool, int, float, np.ndarray, np.generic, jax.Array)):
+            raise InvalidInput(f"{leaf!r} cannot be part of a simulated setup; numbers and arrays can.")
+        kind = jnp.result_type(leaf)
+        if jnp.issubdtype(kind, jnp.floating):
+            return jnp.asarray(leaf, dtype)
+        return jnp.asarray(leaf, jnp.int32) if jnp.issubdtype(kind, jnp.signedinteger) else jnp.asarray(leaf)
+
+    return jax.tree.map(convert, tree)
+
+
+def start(x0, problem: Problem, runs: int, seed: int, dtype) -> Float[Array, "runs d"]:
+    """The runs' first points.
+
+    Raises:
+        InvalidInput: if runs < 1, x0 has the wrong shape, or f or its gradient is not finite there.
+    """
+    require(np.ndim(runs) == 0 and int(runs) == runs and runs >= 1, f"runs is {runs}, but must be a whole number of at least 1.")
+    points = _drawn(x0, problem.dim, runs, seed, dtype) if callable(x0) else _given(x0, problem.dim, runs, dtype)
+    probe = points[: min(runs, 16)]
+    values, gradients = jax.vmap(problem.value)(probe), jax.vmap(problem.gradient)(probe)
+    for name, found in (("f", values), ("the gradient of f", gradients)):
+        finite = bool(jnp.all(jnp.isfinite(found)))
+        require(finite, f"{name} is not finite at x0 in {dtype}; start where f is defined, or check the function.")
+    return points
+
+
+def _given(x0, dim: int, runs: int, dtype):
+    try:
+        point = np.asarray(x0, dtype)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"x0 is {x0!r}, but must be a number, a vector of length {dim}, or a function of a key.") from error
+    require(point.shape in ((), (dim,)), f"x0 has shape {point.shape}, but must be a number or a vector of length {dim}.")
+    require(bool(np.all(np.isfinite(point))), "x0 has entries that are not finite; start at a point.")
+    return jnp.broadcast_to(jnp.asarray(point), (runs, dim))
+
+
+def _drawn(x0: Callable, dim: int, runs: int, seed: int, dtype):
+    root = Stream.seed(seed)
+    keys = jax.vmap(lambda run: root.child(run, tag=START).key())(jnp.arange(runs, dtype=jnp.uint32))
+    shape = jax.eval_shape(x0, jax.random.key(0)).shape
+    require(shape in ((), (dim,)), f"x0(key) has shape {shape}, but must be a number or a vector of length {dim}.")
+    points = jax.vmap(x0)(keys).astype(dtype)
+    return jnp.broadcast_to(points.reshape(runs, -1), (runs, dim))

@@ -1,0 +1,42 @@
+"""Which iterations are recorded."""
+
+import numpy as np
+from jaxtyping import Int
+
+from stablestep.errors import require
+
+LIMIT = 200
+
+
+def recorded(steps: int, record=None) -> Int[np.ndarray, " times"]:
+    """The recorded iterations, first (0) and last (`steps`) included, at most 201 unless listed one by one.
+
+    Args:
+        record: None for linear spacing (every iteration if steps ≤ 200), "log" for logarithmic, a number of times, or the
+            iterations themselves.
+
+    Raises:
+        InvalidInput: if steps < 1, or an iteration lies outside [0, steps].
+
+    >>> recorded(5).tolist(), recorded(1000, "log")[:4].tolist(), recorded(100, 3).tolist()
+    ([0, 1, 2, 3, 4, 5], [0, 1, 2, 3], [0, 50, 100])
+    """
+    require(np.ndim(steps) == 0 and int(steps) == steps and steps >= 1, f"steps is {steps}, but must be a whole number of at least 1.")
+    steps = int(steps)
+    if isinstance(record, str):
+        require(record in ("linear", "log"), f'record is "{record}", but must be "linear", "log", a number, or a list of iterations.')
+    if record == "log":
+        chosen = np.concatenate([[0], np.geomspace(1, steps, min(LIMIT, steps))])
+    elif record is None or isinstance(record, str):
+        chosen = np.linspace(0, steps, min(LIMIT, steps) + 1)
+    elif np.ndim(record) == 0:
+        require(2 <= record <= LIMIT + 1, f"record is {record}, but between 2 and {LIMIT + 1} times can be kept; or list the iterations.")
+        chosen = np.linspace(0, steps, min(int(record), steps + 1))
+    else:
+        chosen = np.asarray(record, float)
+        require(
+            chosen.size > 0 and bool(np.all((chosen >= 0) & (chosen <= steps) & (chosen == np.round(chosen)))),
+            f"record must list whole iterations between 0 and steps = {steps}.",
+        )
+        chosen = np.concatenate([[0], chosen, [steps]])
+    return np.unique(np.round(chosen).astype(np.int32))

@@ -1,0 +1,275 @@
+"""Sections of figures and claims, written as one page to read and as files to work with."""
+
+import io
+import json
+import math
+import os
+import re
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import xarray as xr
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure as Drawing
+
+from stablestep.claim import Claim
+from stablestep.errors import InvalidInput, require
+
+VERDICTS = ("holds", "misprint", "false", "undecided")
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+@dataclass
+class Figure:
+    """A picture: `name` is the stem of its files, `caption` says what to see in it.
+
+    Raises `InvalidInput` for a name that cannot be a file's.
+    """
+
+    name: str
+    figure: Drawing
+    caption: str
+
+    def __post_init__(self):
+        _require_stem(self.name)
+
+    # Rendered once, however often the report is rewritten while its sections arrive.
+    @cached_property
+    def png(self) -> bytes:
+        """The picture as PNG."""
+        return self._render("png", dpi=170)
+
+    @cached_property
+    def svg(self) -> bytes:
+        """The picture as SVG, the same bytes for the same picture."""
+        with matplotlib.rc_context({"svg.hashsalt": self.name}):
+            return self._render("svg", metadata={"Date": None})
+
+    @property
+    def embedded(self) -> str:
+        """The picture as an address that carries its own data."""
+        return "data:image/png;base64," + b64encode(self.png).decode()
+
+    def _render(self, kind: str, **options: Any) -> bytes:
+        buffer = io.BytesIO()
+        self.figure.savefig(buffer, format=kind, facecolor="white", **options)
+        return buffer.getvalue()
+
+
+@dataclass
+class Section:
+    """One experiment: what was done, its pictures, the claims it decides, its parameters and its raw results.
+
+    Raises `InvalidInput` for an id or a name of data that cannot be a file's.
+    """
+
+    id: str
+    title: str
+    paragraphs: list[str] = field(default_factory=list)
+    figures: list[Figure] = field(default_factory=list)
+    claims: list[Claim] = field(default_factory=list)
+    parameters: dict[str, str | float] = field(default_factory=dict)
+    data: dict[str, xr.Dataset] = field(default_factory=dict)
+
+    def __post_init__(self):
+        for name in (self.id, *self.data):
+            _require_stem(name)
+
+    def rows(self, provenance: dict[str, Any]) -> list[dict[str, Any]]:
+        """The claims as objects of claims.json, which say the section and the kind of run they come from."""
+        source = {"section": self.id, "seed": provenance.get("seed"), "quick": provenance.get("quick")}
+        return [claim.to_json() | source for claim in self.claims]
+
+
+def write(sections: list[Section], out: Path | str, provenance: dict[str, Any], unfinished: list[str]) -> Path:
+    """Write report.html, claims.json, figures/NAME.png and .svg, and data/NAME.nc; return the path of report.html.
+
+    provenance: seed, quick, command, "versions" (a dict) and whatever else describes the run; unfinished: titles of
+    what was asked for but is not there. Every file is replaced at once, so an interruption leaves the old or the new
+    one. Claims that other sections left in the folder's claims.json stay there, and the page lists them apart.
+    Raises `InvalidInput` where the folder cannot be written, or when two pictures or data sets share a name.
+    """
+    out = Path(out)
+    _require_unique("figure", [figure.name for section in sections for figure in section.figures])
+    _require_unique("data set", [name for section in sections for name in section.data])
+    _require_unique("claim", [claim.id for section in sections for claim in section.claims])
+    kept = _kept(prepare(out), sections)
+    rows = {section.id: section.rows(provenance) for section in sections}
+    with _writable(out):
+        for section in sections:
+            _write_files(section, out)
+        claims = [row for group in rows.values() for row in group] + kept
+        text = json.dumps(claims, indent=2, ensure_ascii=False, allow_nan=False)
+        replace(out / "claims.json", (text + "\n").encode())
+        replace(out / "report.html", page(sections, rows, kept, provenance, unfinished).encode())
+    return out / "report.html"
+
+
+def prepare(out: Path | str) -> list[dict[str, Any]]:
+    """Make the folder and return the claims that are in it already.
+
+    Raises `InvalidInput` where it cannot be written, or holds a claims.json that is not a list of claims.
+    """
+    path = Path(out) / "claims.json"
+    with _writable(Path(out)):
+        for folder in (path.parent, path.parent / "figures", path.parent / "data"):
+            folder.mkdir(parents=True, exist_ok=True)
+            replace(folder / ".writable", b"")
+            (folder / ".writable").unlink()
+        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else "[]"
+    try:
+        rows = json.loads(text)
+    except ValueError:
+        rows = None
+    sound = isinstance(rows, list) and all(isinstance(row, dict) and "id" in row and "verdict" in row for row in rows)
+    require(sound, f'"{path}" is not a list of claims: move it away or choose another folder with --out')
+    return rows or []
+
+
+def page(
+    sections: list[Section],
+    rows: dict[str, list[dict[str, Any]]],
+    kept: list[dict[str, Any]],
+    provenance: dict[str, Any],
+    unfinished: list[str],
+) -> str:
+    """The text of report.html: one page that needs no other file."""
+    counts = Counter(row["verdict"] for group in rows.values() for row in group)
+    environment = Environment(
+        loader=PackageLoader("stablestep"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number, "measurement": measurement}
+    return environment.get_template("report.html.jinja").render(
+        sections=sections,
+        rows=rows,
+        kept=kept,
+        provenance=provenance,
+        unfinished=unfinished,
+        summary=summary(counts),
+        counts={verdict: counts[verdict] for verdict in VERDICTS if counts[verdict]},
+    )
+
+
+def summary(counts: dict[str, int]) -> str:
+    """How many claims hold, and how many do not, in one sentence.
+
+    >>> summary({"holds": 3, "false": 1})
+    '4 claims of the papers were checked by running something: 3 hold as stated and 1 is false as stated.'
+    """
+    words = {
+        "holds": ("holds as stated", "hold as stated"),
+        "misprint": ("holds once a misprint is corrected", "hold once a misprint is corrected"),
+        "false": ("is false as stated", "are false as stated"),
+        "undecided": ("is undecided", "are undecided"),
+    }
+    parts = [f"{counts[key]} {words[key][counts[key] > 1]}" for key in VERDICTS if counts.get(key)]
+    total = sum(counts.values())
+    if not parts:
+        return "No claim of the papers has been checked yet."
+    start = "1 claim of the papers was" if total == 1 else f"{total} claims of the papers were"
+    ending = ", ".join(parts[:-1]) + (" and " if len(parts) > 1 else "") + parts[-1]
+    return f"{start} checked by running something: {ending}."
+
+
+def number(value: Any) -> str:
+    """A value as a person writes it: five significant digits, powers of ten where they help.
+
+    >>> number(0.10000001), number(1234567.0), number("inf"), number(None), number(10_000)
+    ('0.1', '1.2346×10⁶', '∞', '–', '10\\u202f000')
+    """
+    if value is None or isinstance(value, bool):
+        return "–" if value is None else ("yes" if value else "no")
+    if isinstance(value, int) or value in ("inf", "-inf"):
+        return f"{value:,}".replace(",", "\u202f") if isinstance(value, int) else str(value).replace("inf", "∞")
+    if isinstance(value, str):
+        return value
+    value = float(value)
+    if not math.isfinite(value):
+        return "–" if math.isnan(value) else str(value).replace("inf", "∞")
+    mantissa, _, exponent = f"{value:.5g}".partition("e")
+    return mantissa + (_power(int(exponent)) if exponent else "")
+
+
+def measurement(value: Any, stderr: Any) -> str:
+    """A value with its standard error, both to the second digit of the error.
+
+    >>> measurement(0.123456, 0.00123), measurement(2.5e-7, 1e-9), measurement("inf", 0.0), measurement(2.0, 0.0)
+    ('0.1235 ± 0.0012', '(2.500 ± 0.010)×10⁻⁷', '∞', '2')
+    """
+    known = isinstance(value, int | float) and isinstance(stderr, int | float)
+    if not known or not math.isfinite(value) or not 0 < stderr < math.inf:
+        return number(value) + (" ± ∞" if stderr in ("inf", math.inf) else "")
+    size = math.floor(math.log10(max(abs(value), stderr)))
+    digits = 1 - math.floor(math.log10(stderr))
+    if digits + size > 9:
+        return f"{number(value)} ± {number(float(f'{stderr:.2g}'))}"
+    if -4 <= size < 5:
+        places = max(digits, 0)
+        return f"{round(value, digits):.{places}f} ± {round(stderr, digits):.{places}f}"
+    scale, places = 10.0**size, max(digits + size, 0)
+    return f"({value / scale:.{places}f} ± {stderr / scale:.{places}f}){_power(size)}"
+
+
+def replace(path: Path, content: bytes | Callable[[Path], Any]) -> None:
+    """Put a new file in the place of `path` at once; `content` is its bytes or a function that writes it."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        draft.write_bytes(content) if isinstance(content, bytes) else content(draft)
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _write_files(section: Section, out: Path) -> None:
+    for figure in section.figures:
+        replace(out / "figures" / f"{figure.name}.png", figure.png)
+        replace(out / "figures" / f"{figure.name}.svg", figure.svg)
+    for name, data in section.data.items():
+        plain = data.assign_attrs({key: _plain(value) for key, value in data.attrs.items()})
+        replace(out / "data" / f"{name}.nc", partial(plain.to_netcdf, engine="h5netcdf"))
+
+
+def _plain(value: Any) -> Any:
+    """An attribute that NetCDF can hold."""
+    return value if isinstance(value, str | int | float) and not isinstance(value, bool) else str(value)
+
+
+def _kept(rows: list[dict[str, Any]], sections: list[Section]) -> list[dict[str, Any]]:
+    """The claims of an earlier run that none of these sections decides anew."""
+    shown = {section.id for section in sections}
+    decided = {claim.id for section in sections for claim in section.claims}
+    return [row for row in rows if row["id"] not in decided and row.get("section") not in shown]
+
+
+def _power(exponent: int) -> str:
+    return f"×10{str(exponent).translate(SUPERSCRIPTS)}"
+
+
+def _require_stem(name: str) -> None:
+    sound = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) is not None
+    require(sound, f'"{name}" cannot name a file: use letters, digits, ".", "_" and "-"')
+
+
+def _require_unique(kind: str, names: list[str]) -> None:
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    require(not twice, f'two {kind}s are named "{twice[0] if twice else ""}": give each its own name')
+
+
+@contextmanager
+def _writable(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InvalidInput(f'cannot write to the folder "{out}" ({reason}): choose another with --out') from error

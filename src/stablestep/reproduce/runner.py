@@ -1,0 +1,218 @@
+"""Runs the sections in order and writes the report after each."""
+
+import platform
+import shlex
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from stablestep.errors import nearest, require
+from stablestep.report import Section, measurement, number, prepare, write
+from stablestep.reproduce.context import Context
+
+COLORS = {"holds": "green", "misprint": "yellow", "false": "red", "undecided": "dim"}
+PACKAGES = ("stablestep", "jax", "jaxlib", "numpy", "xarray", "matplotlib")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A section that can be run: `module` has a function run(context) that returns it and decides `claims`."""
+
+    name: str
+    title: str
+    module: str
+    claims: tuple[str, ...]
+
+    def matches(self, id: str) -> bool:
+        """Whether `id` is the section's name, or one of its claims' ids or a beginning of one."""
+        return bool(id) and (id == self.name or any(claim.startswith(id) for claim in self.claims))
+
+
+SECTIONS = (
+    Entry(
+        "fig1-dsgd",
+        "Figure 1, DSGD: noise that grows with the gradient",
+        "stablestep.reproduce.fig1_dsgd",
+        ("fig1.dsgd.constant", "fig1.dsgd.normalized"),
+    ),
+    Entry(
+        "fig1-dcsgd",
+        "Figure 1, DCSGD: compressed gradients",
+        "stablestep.reproduce.fig1_dcsgd",
+        ("fig1.dcsgd.constant", "fig1.dcsgd.normalized"),
+    ),
+    Entry(
+        "fig1-dsignsgd",
+        "Figure 1, DSignSGD: signs under noise without a mean",
+        "stablestep.reproduce.fig1_dsignsgd",
+        ("fig1.dsignsgd.constant", "fig1.dsignsgd.scheduled"),
+    ),
+    Entry(
+        "messages",
+        "The law of the mean message",
+        "stablestep.reproduce.messages",
+        (
+            "message.compression-mse",
+            "message.dcsgd-covariance",
+            "message.sign-mean",
+            "message.sign-covariance",
+            "equivalence.dcsgd-dsgd",
+        ),
+    ),
+    Entry(
+        "schedules",
+        "Schedules",
+        "stablestep.reproduce.schedules",
+        ("schedule.robbins-monro", "schedule.local-norms"),
+    ),
+)
+
+
+class Interrupted(Exception):
+    """The run was interrupted; the message says in one sentence what was kept."""
+
+
+def reproduce(
+    out: Path | str,
+    quick: bool = False,
+    only: Iterable[str] = (),
+    seed: int = 0,
+    console: Console | None = None,
+    sections: Sequence[Entry] = SECTIONS,
+) -> Path:
+    """Run the sections, write the report into `out` after each, and return the path of report.html.
+
+    only: names of sections, ids of claims, or beginnings of such ids; nothing means everything.
+    Raises `InvalidInput` for an unknown id or a folder that cannot be written, and `Interrupted` on Ctrl-C. Whatever
+    stops it, the sections finished before are in the report, which names the others.
+    """
+    only = tuple(only)
+    console = console or Console(stderr=True)
+    entries = select(only, sections)
+    prepare(out)
+    facts = provenance(out, quick, only, seed)
+    finished: list[Section] = []
+    start = time.perf_counter()
+    try:
+        with _display(console, len(entries)) as display:
+            for entry in entries:
+                finished.append(_run(entry, quick, seed, display))
+                facts["seconds"] = round(time.perf_counter() - start, 1)
+                write(finished, out, facts, [other.title for other in entries[len(finished) :]])
+    except KeyboardInterrupt:
+        # The interruption may have come while the last finished section was being written.
+        if finished:
+            write(finished, out, facts, [other.title for other in entries[len(finished) :]])
+        raise Interrupted(_farewell(entries, finished, Path(out))) from None
+    console.print(verdicts(finished))
+    console.print(f"The report is at {Path(out) / 'report.html'}", soft_wrap=True, highlight=False, markup=False)
+    return Path(out) / "report.html"
+
+
+def select(only: Iterable[str], sections: Sequence[Entry] = SECTIONS) -> list[Entry]:
+    """The sections that `only` names, in their own order; all where it names none.
+
+    Raises `InvalidInput` for an id that names nothing.
+
+    >>> [entry.name for entry in select(["message.sign", "fig1-dsgd"])]
+    ['fig1-dsgd', 'messages']
+    """
+    wanted = tuple(only)
+    known = [name for entry in sections for name in (entry.name, *entry.claims)]
+    for id in wanted:
+        found = any(entry.matches(id) for entry in sections)
+        require(found, f'"{id}" names no section and no claim. {nearest(id, known)}')
+    return [entry for entry in sections if not wanted or any(entry.matches(id) for id in wanted)]
+
+
+def provenance(out: Path | str, quick: bool, only: Sequence[str], seed: int) -> dict[str, Any]:
+    """Everything somebody needs to repeat the run."""
+    choices = ["--quick"] * quick + [word for id in only for word in ("--only", id)]
+    words = ["stablestep", "reproduce", *choices, "--out", str(out), "--seed", str(seed)]
+    versions = {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
+    date = time.strftime("%Y-%m-%d %H:%M %Z")
+    return {
+        "command": shlex.join(words),
+        "seed": seed,
+        "quick": quick,
+        "date": date,
+        "machine": f"{platform.system()} {platform.machine()}",
+        "versions": versions,
+    }
+
+
+def verdicts(sections: Sequence[Section]) -> Table:
+    """The verdicts as a table for the terminal."""
+    table = Table("claim", "verdict", "measured", "predicted", box=None, header_style="bold", pad_edge=False)
+    for claim in (claim for section in sections for claim in section.claims):
+        verdict = f"[{COLORS[claim.verdict]}]{claim.verdict}[/]"
+        relation = {"=": "=", "<=": "≤", ">=": "≥"}[claim.decisive.relation]
+        measured = measurement(claim.measured, claim.stderr)
+        table.add_row(escape(claim.id), verdict, measured, f"{relation} {number(claim.predicted)}")
+    return table
+
+
+class Display:
+    """What the terminal shows while sections run: a bar where it is one, a line per section anywhere."""
+
+    def __init__(self, bars: Progress, total: int):
+        self.bars = bars
+        self.overall = bars.add_task("all sections", total=total)
+
+    @contextmanager
+    def section(self, entry: Entry) -> Iterator[Any]:
+        """Show one section; gives the function that takes its progress."""
+        start = time.perf_counter()
+        task = self.bars.add_task(escape(entry.title), total=1.0)
+        if not self.bars.console.is_terminal:
+            self.bars.console.print(f"{entry.name} ...", markup=False, highlight=False)
+        try:
+            yield lambda step: self._step(task, entry, step)
+        finally:
+            self.bars.remove_task(task)
+        self.bars.advance(self.overall)
+        seconds = f"{time.perf_counter() - start:.1f} s"
+        self.bars.console.print(f"{entry.name} finished in {seconds}", markup=False, highlight=False)
+
+    def _step(self, task: Any, entry: Entry, step: float | str) -> None:
+        if isinstance(step, str):
+            self.bars.update(task, description=escape(f"{entry.title}: {step}"))
+        else:
+            self.bars.update(task, completed=float(step))
+
+
+@contextmanager
+def _display(console: Console, total: int) -> Iterator[Display]:
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        yield Display(bars, total)
+
+
+def _run(entry: Entry, quick: bool, seed: int, display: Display) -> Section:
+    with display.section(entry) as progress:
+        return import_module(entry.module).run(Context(quick=quick, seed=seed, progress=progress))
+
+
+def _farewell(entries: Sequence[Entry], finished: Sequence[Section], out: Path) -> str:
+    missing = ", ".join(entry.name for entry in entries[len(finished) :])
+    if not finished:
+        return f'Interrupted before a section was finished: nothing in "{out}" was changed.'
+    kept = ", ".join(section.id for section in finished)
+    return f"Interrupted: {kept} kept in {out / 'report.html'}" + (f"; not finished: {missing}." if missing else ".")
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,251 @@
+"""Step sizes: the step at time t = kη is ηη_t, a function of the time and of what the server sees."""
+
+import abc
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from scipy import integrate
+
+from stablestep.errors import InvalidInput, require
+from stablestep.setup import Setup
+from stablestep.theorem import constants, result
+
+Scalar = Float[Array, ""]
+
+
+class Seen(NamedTuple):
+    """What a schedule may depend on besides the time."""
+
+    gradient_norm: Scalar
+    message_norm: Scalar
+    local_norm: Scalar
+
+
+class Schedule(eqx.Module):
+    """A step size h = ηη_t; `eta` is η, and t = kη."""
+
+    eta: eqx.AbstractVar[float]
+
+    @abc.abstractmethod
+    def step(self, t: Scalar, seen: Seen) -> Scalar:
+        """The step ηη_t at time t."""
+
+    def phi(self, order: int, t: float) -> float:
+        """φ^order_t = ∫₀ᵗ (η_s)^order ds (P Section 4); raises where η_t depends on the path."""
+        raise InvalidInput(f"{type(self).__name__} depends on the path, so φ is random; φ exists for Constant, Polynomial and Custom.")
+
+    def robbins_monro(self) -> bool:
+        """Whether φ¹ → ∞ and φ²/φ¹ → 0 (P Section 4); raises where that is not known."""
+        raise InvalidInput(f"{type(self).__name__} has no known limit of φ²/φ¹; it is known for Constant and Polynomial.")
+
+    @property
+    def needs_agents(self) -> bool:
+        """Whether it needs each agent's own gradient norm, which only agent-by-agent sampling knows."""
+        return False
+
+    def bind(self, setup: Setup, gradient_norm: float) -> "Schedule":
+        """This schedule for a given setup, started at a point with this gradient norm."""
+        return self
+
+
+def _positive(name: str, value) -> float:
+    require(np.ndim(value) == 0 and bool(0 < value < math.inf), f"{name} is {value}, but must be a finite number greater than 0.")
+    return float(value)
+
+
+def _order(order: int) -> None:
+    require(order in (1, 2), f"order is {order}, but φ¹ and φ² are the ones there are; use 1 or 2.")
+
+
+class Constant(Schedule):
+    """h = η.
+
+    Raises:
+        InvalidInput: if η ≤ 0.
+
+    >>> Constant(0.1).phi(2, t=10.0)
+    10.0
+    """
+
+    eta: float = eqx.field(converter=lambda eta: _positive("eta", eta))
+
+    def step(self, t, seen):
+        return jnp.asarray(self.eta, t.dtype)
+
+    def phi(self, order, t):
+        _order(order)
+        return float(t)
+
+    def robbins_monro(self):
+        return False
+
+
+class Polynomial(Schedule):
+    """h = η (1+t)^-a.
+
+    φ^i = ((1+t)^(1−ia) − 1)/(1 − ia), or ln(1+t) where ia = 1. The Robbins-Monro conditions hold for every a in (0, 1]; φ²/φ¹ decays
+    like t^-min(a, 1−a) (with a logarithm at a = ½), not like t^-a as P Section 4 says.
+
+    Raises:
+        InvalidInput: if η ≤ 0 or a < 0.
+
+    >>> round(Polynomial(0.1, power=0.25).phi(1, t=10.0), 10), Polynomial(0.1, power=0.5).robbins_monro()
+    (6.7201404727, True)
+    """
+
+    eta: float
+    power: float
+
+    def __init__(self, eta, power):
+        self.eta = _positive("eta", eta)
+        require(np.ndim(power) == 0 and 0 <= power < math.inf, f"power is {power}, but must be a finite number of at least 0.")
+        self.power = float(power)
+
+    def step(self, t, seen):
+        return self.eta * jnp.power(1 + t, -self.power)
+
+    def phi(self, order, t):
+        _order(order)
+        exponent = 1 - order * self.power
+        return math.log1p(t) if exponent == 0 else math.expm1(exponent * math.log1p(t)) / exponent
+
+    def robbins_monro(self):
+        return 0 < self.power <= 1
+
+
+class Custom(Schedule):
+    """h = η · function(t) for a JAX function of the time.
+
+    Raises:
+        InvalidInput: if η ≤ 0, or the function does not give a number.
+
+    >>> round(Custom(0.1, lambda t: 1 / (1 + t)).phi(1, t=10.0), 10)
+    2.3978952728
+    """
+
+    eta: float
+    function: Callable = eqx.field(static=True)
+
+    def __init__(self, eta, function):
+        self.eta = _positive("eta", eta)
+        require(callable(function), f"function is {function!r}, but must be a function of the time, such as lambda t: 1 / (1 + t).")
+        require(jnp.shape(function(jnp.asarray(0.0))) == (), "the schedule's function must give one number for one time.")
+        self.function = function
+
+    def step(self, t, seen):
+        return self.eta * jnp.asarray(self.function(t), t.dtype)
+
+    def phi(self, order, t):
+        _order(order)
+        with jax.enable_x64(True):
+            return integrate.quad(lambda s: float(self.function(jnp.asarray(s))) ** order, 0, t, limit=200)[0]
+
+
+class LocalNorms(Schedule):
+    """h = η0/(1 + Ĝ), Ĝ the mean over agents of the norms of their own noisy gradients (P Eqs. 145-147).
+
+    Ĝ overestimates ‖∇f‖ (by √(1 + dσ1²) when N is large), which errs on the safe side; it needs agent-by-agent sampling.
+
+    Raises:
+        InvalidInput: if η0 ≤ 0.
+
+    >>> LocalNorms(eta0=0.1).needs_agents
+    True
+    """
+
+    eta0: float = eqx.field(converter=lambda eta: _positive("eta0", eta))
+
+    @property
+    def eta(self) -> float:
+        """η0."""
+        return self.eta0
+
+    def step(self, t, seen):
+        return self.eta0 / (1 + seen.local_norm)
+
+    @property
+    def needs_agents(self):
+        return True
+
+
+class Clip(Schedule):
+    """h = η min(1, threshold/‖M‖) for the mean message M: clipping by the norm, the baseline everyone knows.
+
+    Raises:
+        InvalidInput: if η ≤ 0 or threshold ≤ 0.
+
+    >>> Clip(0.1, threshold=1.0).threshold
+    1.0
+    """
+
+    eta: float
+    threshold: float
+
+    def __init__(self, eta, threshold):
+        self.eta = _positive("eta", eta)
+        self.threshold = _positive("threshold", threshold)
+
+    def step(self, t, seen):
+        return self.eta * jnp.minimum(1, self.threshold / seen.message_norm)
+
+
+class StepLimit(Schedule):
+    """The smaller of η (1+t)^-power and a theorem's limit at the path's own gradient norm:
+
+    h = min(η (1+t)^-a, 2ε/((L0 + L1‖∇f(x)‖) R + L1 F)), R and F as in `theorem.Result`. This is the pathwise rule (P Eqs. 67, 84, 101,
+    119); the printed rule with E‖∇f‖ is not safe.
+
+    Args:
+        result: the theorem, such as "4.2", "B.2", "B.5" or "S2 4.2".
+        eta: η, the cap; t = kη.
+        epsilon: ε in (0, 1).
+        L1: which pair (L0, L1) of the problem to use; by default the best one at the first gradient norm.
+        power: decay a of the cap.
+
+    Raises:
+        InvalidInput: for an unknown result, or an ε or η out of range; when it is bound to a setup outside the theorem's hypotheses.
+
+    >>> StepLimit("4.2", eta=0.1, epsilon=0.5).epsilon
+    0.5
+    """
+
+    eta: float
+    epsilon: float
+    L1: float | None
+    power: float
+    slope: float | None
+    offset: float | None
+    result: str = eqx.field(static=True)
+
+    def __init__(self, result, eta, epsilon=0.5, L1=None, power=0.0):
+        self.result = _known(result)
+        self.eta = _positive("eta", eta)
+        require(0 < epsilon < 1, f"epsilon is {epsilon}, but must be between 0 and 1 (both excluded), such as 0.5.")
+        require(0 <= power < math.inf, f"power is {power}, but must be a finite number of at least 0.")
+        self.epsilon, self.power = float(epsilon), float(power)
+        self.L1 = None if L1 is None else float(L1)
+        self.slope = self.offset = None
+
+    def bind(self, setup, gradient_norm):
+        chosen = {"L1": self.L1} if self.L1 is not None else {"gradient_norm": max(gradient_norm, 1e-12)}
+        c, theorem = constants(setup, **chosen), result(self.result)
+        start = 1 / theorem.step_limit(c, 0.0, self.epsilon)
+        slope = 1 / theorem.step_limit(c, 1.0, self.epsilon) - start
+        return eqx.tree_at(lambda s: (s.slope, s.offset), self, (slope, start), is_leaf=lambda leaf: leaf is None)
+
+    def step(self, t, seen):
+        assert self.slope is not None and self.offset is not None, "StepLimit is not bound to a setup"
+        # A product, not a quotient: at a stationary point of an unlimited step the quotient would be 0/0.
+        growth = self.offset + self.slope * seen.gradient_norm
+        cap = self.eta * jnp.power(1 + t, -self.power)
+        return jnp.where(cap * growth <= 1, cap, 1 / growth)
+
+
+def _known(name) -> str:
+    return result(name).name

@@ -1,0 +1,180 @@
+import numpy as np
+import pytest
+import xarray as xr
+from matplotlib.collections import PolyCollection
+from matplotlib.figure import Figure
+
+from stablestep import plot
+from stablestep.errors import InvalidInput
+
+QUANTILES = [0.05, 0.25, 0.5, 0.75, 0.95]
+SPREAD = np.array([0.25, 0.5, 1.0, 2.0, 4.0])
+
+
+def result(values, fraction=None, eta=0.1):
+    """A Dataset as simulate returns it, whose quantiles are SPREAD times `values`; `fraction` has diverged."""
+    values = np.asarray(values, float)
+    steps = np.arange(len(values))
+    fraction = np.zeros(len(values)) if fraction is None else fraction
+    with np.errstate(invalid="ignore"):
+        quantiles = SPREAD[:, None] * values
+    return xr.Dataset(
+        {
+            "loss_quantile": (("quantile", "time"), quantiles),
+            "gradient_norm_quantile": (("quantile", "time"), 2 * quantiles),
+            "diverged": ("time", fraction),
+        },
+        coords={"quantile": QUANTILES, "time": eta * steps, "iteration": ("time", steps)},
+    )
+
+
+def diverging(at, steps=12):
+    """A result all of whose runs diverge at iteration `at`."""
+    values = 10.0 ** np.minimum(np.arange(steps), 20)
+    values[at:] = np.inf
+    return result(values, fraction=(np.arange(steps) >= at).astype(float))
+
+
+def grid(**values):
+    (name,) = values
+    results = [diverging(3), result(np.geomspace(1, 0.1, 12))]
+    return xr.concat(results, xr.DataArray(values[name], dims=name, name=name))
+
+
+def test_median_and_bands_are_the_quantiles():
+    ax = plot.loss(result([4.0, 2.0, 1.0]), label="here")
+    (line,) = ax.lines
+    assert np.allclose(line.get_xdata(), [0, 0.1, 0.2]) and np.allclose(line.get_ydata(), [4, 2, 1])
+    outer, inner = [band.get_paths()[0].get_extents() for band in ax.collections]
+    assert (outer.ymin, outer.ymax) == (0.25, 16.0) and (inner.ymin, inner.ymax) == (0.5, 8.0)
+    assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_yscale()) == ("t = kη", "f(x)", "log")
+    assert legend(ax) == ["here"]
+
+
+def legend(ax):
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def test_gradient_norm_draws_its_own_variable():
+    ax = plot.gradient_norm(result([4.0, 2.0, 1.0]))
+    assert np.allclose(ax.lines[0].get_ydata(), [8, 4, 2]) and ax.get_ylabel() == "‖∇f(x)‖"
+
+
+def test_a_median_that_diverges_ends_in_a_marker_at_the_top_and_says_when():
+    ax = plot.loss(diverging(6), label="constant")
+    line, marker = ax.lines
+    top = ax.get_ylim()[1]
+    assert legend(ax) == ["constant: 100 % diverged, median diverged at k = 6"]
+    assert np.allclose(line.get_ydata(), [1, 10, 100, 1000, 4000])
+    assert ax.get_legend().get_title().get_text().startswith("median (▲ once infinite)")
+    assert marker.get_marker() == "^" and np.isclose(marker.get_xdata()[0], 0.6)
+    assert np.isclose(marker.get_ydata()[0], top) and np.isclose(line.get_ydata()[-1], top)
+
+
+def test_a_line_that_leaves_the_picture_before_it_diverges_ends_where_it_leaves():
+    values = np.append(10.0 ** np.arange(0, 18, 2), np.inf)
+    line, marker = plot.loss(result(values, fraction=np.isinf(values).astype(float))).lines
+    assert np.isclose(line.get_ydata()[-1], 4000) and np.isclose(line.get_xdata()[-1], 0.1 * np.log(4000) / np.log(100))
+    assert np.isclose(marker.get_xdata()[0], 0.9)
+
+
+def test_recorded_now_and_then_the_iteration_is_an_upper_bound():
+    sparse = diverging(6).isel(time=[0, 4, 8, 11])
+    assert "median diverged by k = 8" in legend(plot.loss(sparse))[0]
+
+
+def test_more_than_four_lines_have_the_inner_band_only():
+    six = xr.concat([result([2.0, 1.0])] * 6, xr.DataArray(range(6), dims="sigma", name="sigma"))
+    assert len(bands(plot.loss(six))) == 6 and len(bands(plot.loss(six, bands=plot.BANDS))) == 12
+
+
+def test_some_diverged_runs_are_told_though_the_median_converges():
+    mixed = result(np.geomspace(1, 0.1, 5), fraction=np.array([0, 0, 0.05, 0.09, 0.093]))
+    mixed["loss_quantile"][-1, 2:] = np.inf
+    ax = plot.loss(mixed)
+    assert legend(ax) == ["9.3 % diverged"]
+    assert len(ax.lines) == 1 and len(ax.lines[0].get_xdata()) == 5
+    assert all(np.all(np.isfinite(path.vertices)) for band in bands(ax) for path in band.get_paths())
+
+
+def bands(ax):
+    return [artist for artist in ax.collections if isinstance(artist, PolyCollection)]
+
+
+def test_everything_infinite_from_the_start_is_still_marked():
+    ax = plot.loss(result([np.inf] * 4, fraction=np.ones(4)))
+    assert "median diverged at k = 0" in legend(ax)[0]
+    ax.figure.savefig("/dev/null", format="png")
+
+
+def test_a_grid_gives_one_line_per_value_in_sequential_colours():
+    ax = plot.loss(grid(omega=[8.0, 16.0]))
+    assert legend(ax)[0].startswith("omega = 8: 100 %") and legend(ax)[1] == "omega = 16"
+    assert len({line.get_color() for line in ax.lines[:3]}) == 2
+
+
+def test_along_eta_every_line_has_its_own_time():
+    ax = plot.loss(grid(eta=[0.5, 0.25]))
+    assert [float(line.get_xdata()[-1]) for line in (ax.lines[0], ax.lines[2])] == [1.5, 2.75]
+
+
+def test_two_grid_dimensions_are_refused():
+    twice = grid(omega=[1.0, 2.0]).expand_dims(sigma=[1.0, 2.0])
+    for draw in (plot.loss, plot.gradient_norm, plot.diverged):
+        with pytest.raises(InvalidInput, match="sel"):
+            draw(twice)
+
+
+def test_compare_draws_all_and_refuses_grids():
+    ax = plot.compare({"a": result([2.0, 1.0]), "b": diverging(4)})
+    assert legend(ax)[0] == "a" and legend(ax)[1].startswith("b: 100 %")
+    with pytest.raises(InvalidInput, match="omega"):
+        plot.compare({"a": grid(omega=[1.0, 2.0])})
+    with pytest.raises(InvalidInput, match="no result"):
+        plot.compare({})
+
+
+def test_diverged_draws_the_fraction():
+    ax = plot.diverged(diverging(6), label="constant")
+    assert np.allclose(ax.lines[0].get_ydata(), np.arange(12) >= 6) and legend(ax) == ["constant: 100 %"]
+    low, high = plot.diverged(result([1.0, 1.0])).get_ylim()
+    assert low < 0 and high > 1
+
+
+def test_negative_and_zero_losses():
+    assert plot.loss(result([1.0, -1.0])).get_yscale() == "linear"
+    assert plot.loss(result([0.0, 0.0])).get_yscale() == "linear"
+    ax = plot.loss(result([1.0, 0.0]))
+    assert ax.get_yscale() == "log" and len(ax.lines[0].get_xdata()) == 2
+
+
+def test_logarithmic_time_keeps_the_start():
+    ax = plot.loss(result([4.0, 2.0, 1.0]), log_time=True)
+    assert ax.get_xscale() == "symlog" and ax.get_xlim()[0] == 0.0
+
+
+def test_a_second_call_on_the_same_axes_keeps_both_visible():
+    ax = plot.loss(diverging(6))
+    assert plot.loss(result([1e9, 1e-9]), ax) is ax
+    low, high = ax.get_ylim()
+    assert low < 1e-9 and high > 1e9
+
+
+def test_another_dataset_is_refused():
+    for draw in (plot.loss, plot.gradient_norm, plot.diverged):
+        with pytest.raises(InvalidInput, match="simulate"):
+            draw(xr.Dataset({"x": ("time", [1.0])}))
+
+
+def test_no_graphical_backend_and_no_global_figure():
+    import matplotlib.pyplot as plt
+
+    before = plt.get_fignums()
+    figure, axes = plot.panels(2, 3)
+    plot.loss(result([2.0, 1.0]), axes[0, 0])
+    assert isinstance(figure, Figure) and axes.shape == (2, 3) and plt.get_fignums() == before
+
+
+@pytest.mark.parametrize(("fraction", "text"), [(0.0, "0 %"), (1.0, "100 %"), (0.5, "50.0 %"), (0.001, "0.10 %")])
+def test_percent(fraction, text):
+    assert plot.percent(fraction) == text

@@ -1,0 +1,157 @@
+import io
+import json
+import sys
+from types import ModuleType
+
+import pytest
+from rich.console import Console
+
+from stablestep.claim import Check, Claim
+from stablestep.errors import InvalidInput
+from stablestep.report import Section
+from stablestep.reproduce import SECTIONS, Context, Entry, Interrupted, reproduce
+from stablestep.reproduce.runner import select
+
+
+def claim(id):
+    return Claim(id, "P 1", "text", (Check(1.0, 0.01, 1.0, "="),))
+
+
+class Book:
+    """A registry of three sections, and what was asked of them."""
+
+    def __init__(self, monkeypatch):
+        self.contexts, self.failures = [], {}
+        ids = {"first": ("fig1.a", "fig1.b"), "second": ("message.mean",), "third": ("schedule.x",)}
+        self.entries = tuple(Entry(name, f"The {name}", f"book_{name}", claims) for name, claims in ids.items())
+        for entry in self.entries:
+            module = ModuleType(entry.module)
+            module.run = lambda context, entry=entry: self.run(entry, context)  # pyright: ignore
+            monkeypatch.setitem(sys.modules, entry.module, module)
+
+    def run(self, entry, context):
+        self.contexts.append((entry.name, context.quick, context.seed))
+        context.progress("half [way]")
+        context.progress(0.5)
+        if entry.name in self.failures:
+            raise self.failures[entry.name]
+        return Section(entry.name, entry.title, claims=[claim(id) for id in entry.claims])
+
+    @property
+    def names(self):
+        return [name for name, *_ in self.contexts]
+
+
+@pytest.fixture
+def book(monkeypatch):
+    return Book(monkeypatch)
+
+
+@pytest.fixture
+def console():
+    return Console(file=io.StringIO(), width=120)
+
+
+def ids(out):
+    return [row["id"] for row in json.loads((out / "claims.json").read_text())]
+
+
+def test_all_sections_run_in_order(tmp_path, book, console):
+    path = reproduce(tmp_path, quick=True, seed=5, console=console, sections=book.entries)
+    assert book.contexts == [("first", True, 5), ("second", True, 5), ("third", True, 5)]
+    assert ids(tmp_path) == ["fig1.a", "fig1.b", "message.mean", "schedule.x"]
+    assert path == tmp_path / "report.html" and "not complete" not in path.read_text()
+    said = console.file.getvalue()
+    assert said.rstrip().splitlines()[-1] == f"The report is at {path}"
+    assert "second finished in" in said and "message.mean" in said and "1.000 ± 0.010" in said
+
+
+def test_on_a_terminal_it_shows_bars(tmp_path, book):
+    console = Console(file=io.StringIO(), width=120, force_terminal=True)
+    reproduce(tmp_path, console=console, sections=book.entries)
+    assert "all sections" in console.file.getvalue() and "The report is at" in console.file.getvalue()
+
+
+def test_the_command_repeats_the_run(tmp_path, book, console):
+    out = tmp_path / "a folder"
+    text = reproduce(out, True, ["fig1", "third"], 3, console, book.entries).read_text()
+    assert f"stablestep reproduce --quick --only fig1 --only third --out &#39;{out}&#39; --seed 3" in text
+
+
+@pytest.mark.parametrize(
+    ("only", "names"),
+    [
+        ((), ["first", "second", "third"]),
+        (["third", "first"], ["first", "third"]),
+        (["fig1"], ["first"]),
+        (["fig1.b"], ["first"]),
+        (["message.m"], ["second"]),
+    ],
+)
+def test_select(book, only, names):
+    assert [entry.name for entry in select(only, book.entries)] == names
+
+
+@pytest.mark.parametrize("id", ["secnd", "", "fig2", "message.mean.x"])
+def test_an_unknown_id_is_refused_before_anything_runs(tmp_path, book, console, id):
+    with pytest.raises(InvalidInput, match=f'"{id}" names no section'):
+        reproduce(tmp_path / "out", only=[id], console=console, sections=book.entries)
+    assert book.names == [] and not (tmp_path / "out").exists()
+
+
+def test_an_unknown_id_names_the_nearest(book):
+    with pytest.raises(InvalidInput, match='"second"'):
+        select(["secnd"], book.entries)
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_runs(tmp_path, book, console):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InvalidInput, match="cannot write"):
+        reproduce(tmp_path / "file", console=console, sections=book.entries)
+    assert book.names == []
+
+
+def test_an_interrupted_run_keeps_what_is_finished(tmp_path, book, console):
+    book.failures["second"] = KeyboardInterrupt()
+    with pytest.raises(Interrupted, match=r"first kept in .*report.html; not finished: second, third"):
+        reproduce(tmp_path, console=console, sections=book.entries)
+    text = (tmp_path / "report.html").read_text()
+    assert "not complete" in text and "The second, The third" in text
+    assert ids(tmp_path) == ["fig1.a", "fig1.b"]
+
+
+def test_an_interrupted_first_section_changes_nothing(tmp_path, book, console):
+    reproduce(tmp_path, console=console, sections=book.entries)
+    before = (tmp_path / "report.html").read_text()
+    book.failures["first"] = KeyboardInterrupt()
+    with pytest.raises(Interrupted, match="nothing in"):
+        reproduce(tmp_path, console=console, sections=book.entries)
+    assert (tmp_path / "report.html").read_text() == before
+
+
+def test_an_error_in_a_section_keeps_what_is_finished_and_is_raised(tmp_path, book, console):
+    book.failures["third"] = ZeroDivisionError("third")
+    with pytest.raises(ZeroDivisionError, match="third"):
+        reproduce(tmp_path, console=console, sections=book.entries)
+    assert ids(tmp_path) == ["fig1.a", "fig1.b", "message.mean"]
+    assert "Not finished: The third" in (tmp_path / "report.html").read_text()
+
+
+def test_only_keeps_the_claims_of_the_others(tmp_path, book, console):
+    reproduce(tmp_path, console=console, sections=book.entries)
+    text = reproduce(tmp_path, only=["second"], seed=1, console=console, sections=book.entries).read_text()
+    assert sorted(ids(tmp_path)) == ["fig1.a", "fig1.b", "message.mean", "schedule.x"]
+    assert "This report shows The second" in text
+
+
+def test_the_registry_names_every_claim_once():
+    claims = [claim for entry in SECTIONS for claim in entry.claims]
+    assert len(claims) == len(set(claims)) == 13
+    assert len({entry.name for entry in SECTIONS}) == len({entry.module for entry in SECTIONS}) == 5
+
+
+def test_context_without_a_watcher():
+    context = Context()
+    context.progress(0.5)
+    context.progress("words")
+    assert not context.quick and context.seed == 0
