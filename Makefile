@@ -2,7 +2,7 @@
 PYTHON ?= python3
 OUT ?= reproduction
 VENV := .venv
-PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
+PIP := $(VENV)/bin/python -m pip -qq --disable-pip-version-check
 QUICK_FLAG := $(if $(filter-out 0 no false,$(QUICK)),--quick)
 
 .DEFAULT_GOAL := help
@@ -34,7 +34,7 @@ wheel: $(VENV)/.developed ## build dist/*.whl and install it into an environment
 	@rm -rf dist build/wheel
 	@$(VENV)/bin/python -m build --outdir dist . >/dev/null
 	@$(PYTHON) -m venv build/wheel
-	@build/wheel/bin/python -m pip --quiet --disable-pip-version-check install dist/*.whl
+	@build/wheel/bin/python -m pip -qq --disable-pip-version-check install dist/*.whl
 	@build/wheel/bin/stablestep --version
 	@ls dist
 

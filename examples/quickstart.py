@@ -9,6 +9,6 @@ setup = ss.Setup(
     ),
 )
 result = ss.simulate(
-    setup, schedule=ss.schedule.Constant(0.1), x0=0.5, steps=60, runs=1000, seed=0, grid={"omega": [8, 64, 512]}
+    setup, schedule=ss.schedule.Constant(0.1), x0=0.5, steps=60, runs=1000, seed=0, grid={"omega": [8, 32, 128]}
 )
-ss.plot.loss(result).figure.savefig("quickstart.png", dpi=150)
+ss.plot.loss(result).figure.savefig("quickstart.png", dpi=110)

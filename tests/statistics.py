@@ -1,8 +1,8 @@
 """The one place where statistical thresholds live.
 
 Every check here fails a correct program with probability at most `ALARM` = 5.7e-7 (a normal variable beyond 5 standard
-errors), however many coordinates it compares: a suite of 1000 checks raises a false alarm once in 1700 runs. Thresholds of
-means rest on the central limit theorem, so samples with heavy tails need a transformation first (a CDF, a sign, a quantile).
+errors), however many coordinates it compares: a suite of 1000 checks raises a false alarm once in 1700 runs. Thresholds
+of means rest on the central limit theorem, so samples with heavy tails need a transformation first: a CDF, a sign.
 """
 
 from collections.abc import Callable, Iterator
@@ -112,8 +112,8 @@ def _assert_near(what, measured, expected, error, z, rounding):
     if not np.all(score <= z):
         worst = np.unravel_index(np.argmax(np.nan_to_num(score, nan=np.inf)), score.shape)
         raise Disagreement(
-            f"{what} at {tuple(map(int, worst))}: {measured[worst]:.8g} ± {error[worst]:.2g}, expected {expected[worst]:.8g}: "
-            f"{score[worst]:.1f} standard errors, allowed {z:.1f}"
+            f"{what} at {tuple(map(int, worst))}: {measured[worst]:.8g} ± {error[worst]:.2g}, "
+            f"expected {expected[worst]:.8g}: {score[worst]:.1f} standard errors, allowed {z:.1f}"
         )
 
 

@@ -158,7 +158,8 @@ def test_an_interrupted_simulation_exits_with_130(spec, tmp_path, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("stablestep.simulate.simulate", interrupt)
+    # By its name in sys.modules: the package's attribute `simulate` is the function.
+    monkeypatch.setattr(sys.modules["stablestep.simulate"], "simulate", interrupt)
     assert "Interrupted" in refusal("simulate", spec, "--out", tmp_path, status=130)
 
 
@@ -185,16 +186,23 @@ def test_version():
     assert invoke("--version").stdout.startswith("stablestep ")
 
 
-def run(code, **environment):
+@pytest.mark.parametrize(
+    ("before", "environment", "devices"),
+    [
+        ("pass", {}, min(len(os.sched_getaffinity(0)), cli.MOST_DEVICES)),
+        ("pass", {"JAX_NUM_CPU_DEVICES": "3"}, 3),
+        ("jax.devices()", {}, 1),
+    ],
+    ids=["every core", "what the user chose", "too late to choose"],
+)
+def test_the_library_leaves_jax_alone_and_the_command_spreads_over(before, environment, devices):
+    code = f"""if True:
+        import jax, stablestep.cli
+        assert not jax.config.jax_enable_x64
+        assert jax.config.jax_num_cpu_devices == {environment.get("JAX_NUM_CPU_DEVICES", -1)}
+        {before}
+        stablestep.cli._use_all_cores()
+        assert jax.device_count() == {devices}, jax.device_count()"""
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", **environment}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
-
-
-def test_the_library_leaves_jax_alone_and_the_command_uses_every_core():
-    code = "import stablestep.cli, jax; print(jax.config.jax_num_cpu_devices, jax.config.jax_enable_x64)"
-    assert run(code) == "-1 False"
-    devices = "import stablestep.cli, jax; stablestep.cli._use_all_cores(); print(jax.device_count())"
-    assert run(devices) == str(min(len(os.sched_getaffinity(0)), cli.MOST_DEVICES))
-    assert run(devices, JAX_NUM_CPU_DEVICES="3") == "3"
-    assert run(devices.replace("jax;", "jax; jax.devices();")) == "1"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

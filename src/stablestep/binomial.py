@@ -31,9 +31,9 @@ class Alias(eqx.Module):
         column = (word >> (32 - self.bits)).astype(jnp.int32)
         rest = word & np.uint32((1 << (32 - self.bits)) - 1)
         place = column if row is None else column + row * (1 << self.bits)
-        first = self.first[0] if row is None else self.first[row]
-        stay = rest < self.threshold.reshape(-1)[place]
-        return first + jnp.where(stay, column, self.other.reshape(-1)[place])
+        first = self.first[0] if row is None else jnp.asarray(self.first)[row]
+        stay = rest < jnp.ravel(self.threshold)[place]
+        return first + jnp.where(stay, column, jnp.ravel(self.other)[place])
 
 
 @lru_cache(maxsize=256)

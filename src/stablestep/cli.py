@@ -128,7 +128,8 @@ def _use_all_cores() -> None:
     import jax
 
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if jax.config.jax_num_cpu_devices > 0 or "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
+    chosen = jax.config.jax_num_cpu_devices > 0  # pyright: ignore[reportAttributeAccessIssue]
+    if chosen or "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
         return
     try:
         jax.config.update("jax_num_cpu_devices", min(available, MOST_DEVICES))
@@ -166,7 +167,9 @@ def _save(result: "xr.Dataset", out: Path) -> list[str]:
     from stablestep import plot
     from stablestep.report import Figure, replace
 
-    picture = Figure("loss", plot.loss(_flat(result)).figure, "")
+    figure, ax = plot.panels()
+    plot.loss(_flat(result), ax)
+    picture = Figure("loss", figure, "")
     replace(out / "result.nc", lambda draft: result.to_netcdf(draft, engine="h5netcdf"))
     replace(out / "loss.png", picture.png)
     replace(out / "loss.svg", picture.svg)

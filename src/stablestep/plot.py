@@ -125,6 +125,47 @@ def diverged(
     return _legend(ax, "diverged at the end")
 
 
+def mean_loss(result: xr.Dataset, ax: Axes | None = None, label: str | None = None, log_time: bool = False) -> Axes:
+    """The mean of f(x_k) over the runs with a band of two standard errors, for laws whose moments exist.
+
+    It ends at the first divergence, from where on the mean is infinite; see `loss` for the quantiles.
+
+    >>> import numpy as np, xarray as xr
+    >>> values = {"loss_mean": ("time", np.ones(3)), "loss_stderr": ("time", np.zeros(3))}
+    >>> mean_loss(xr.Dataset(values, coords={"time": np.arange(3) * 0.1})).get_ylabel()
+    'mean of f(x)'
+    """
+    ax, curves = _axes(ax), _curves(result, label, None)
+    for curve in curves:
+        mean, error = (np.asarray(_variable(curve.result, f"loss_{name}").values, float) for name in ("mean", "stderr"))
+        keep = np.isfinite(mean)
+        times = _times(curve.result)[keep]
+        ax.plot(times, mean[keep], color=curve.color, lw=1.8, label=curve.label)
+        ax.fill_between(times, *(mean[keep] + sign * 2 * error[keep] for sign in (-1, 1)), color=curve.color, alpha=0.2, lw=0)
+    ax.set_yscale("log", nonpositive="clip")
+    _frame(ax, "mean of f(x)", log_time, curves)
+    return _legend(ax, "mean, band of two standard errors")
+
+
+def lines(
+    x: Any, curves: Mapping[str, Any], ax: Axes | None = None, xlabel: str = "", ylabel: str = "", ordered: bool = True
+) -> Axes:
+    """Curves {label: y} over a common x, with a marker at each point; `ordered` labels get shades of one colour scale.
+
+    >>> lines([1, 2], {"a": [1, 2], "b": [2, 3]}, xlabel="x").get_xlabel()
+    'x'
+    """
+    ax = _axes(ax)
+    shades = matplotlib.colormaps["viridis"](np.linspace(0.0, 0.85, len(curves))) if ordered else list(CATEGORIES)
+    for (label, y), color in zip(curves.items(), shades):
+        ax.plot(x, y, marker="o", ms=5, lw=1.8, color=color, label=label)
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.grid(alpha=0.25, lw=0.6)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(fontsize=9, framealpha=0.8)
+    return ax
+
+
 def percent(fraction: float) -> str:
     """A fraction in words.
 

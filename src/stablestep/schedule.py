@@ -14,7 +14,8 @@ from scipy import integrate
 
 from stablestep.errors import InvalidInput, require
 from stablestep.setup import Setup
-from stablestep.theorem import constants, result
+from stablestep.theorem import Constants, constants
+from stablestep.theorem import result as find_result
 
 Scalar = Float[Array, ""]
 
@@ -207,6 +208,7 @@ class StepLimit(Schedule):
         epsilon: ε in (0, 1).
         L1: which pair (L0, L1) of the problem to use; by default the best one at the first gradient norm.
         power: decay a of the cap.
+        constants: `theorem.Constants` to use instead of the setup's own.
 
     Raises:
         InvalidInput: for an unknown result, or an ε or η out of range; when it is bound to a setup outside the theorem's hypotheses.
@@ -219,33 +221,46 @@ class StepLimit(Schedule):
     epsilon: float
     L1: float | None
     power: float
-    slope: float | None
-    offset: float | None
+    constants: Constants | None
     result: str = eqx.field(static=True)
 
-    def __init__(self, result, eta, epsilon=0.5, L1=None, power=0.0):
-        self.result = _known(result)
+    def __init__(self, result, eta, epsilon=0.5, L1=None, power=0.0, constants=None):
+        self.result = find_result(result).name
         self.eta = _positive("eta", eta)
         require(0 < epsilon < 1, f"epsilon is {epsilon}, but must be between 0 and 1 (both excluded), such as 0.5.")
         require(0 <= power < math.inf, f"power is {power}, but must be a finite number of at least 0.")
+        require(L1 is None or constants is None, f"L1 is {L1}, but constants hold an L1 of their own; give one or the other.")
         self.epsilon, self.power = float(epsilon), float(power)
         self.L1 = None if L1 is None else float(L1)
-        self.slope = self.offset = None
+        self.constants = constants
 
     def bind(self, setup, gradient_norm):
-        chosen = {"L1": self.L1} if self.L1 is not None else {"gradient_norm": max(gradient_norm, 1e-12)}
-        c, theorem = constants(setup, **chosen), result(self.result)
-        start = 1 / theorem.step_limit(c, 0.0, self.epsilon)
-        slope = 1 / theorem.step_limit(c, 1.0, self.epsilon) - start
-        return eqx.tree_at(lambda s: (s.slope, s.offset), self, (slope, start), is_leaf=lambda leaf: leaf is None)
+        theorem, c = find_result(self.result), self.constants or self._constants(setup, gradient_norm)
+        offset = 1 / theorem.step_limit(c, 0.0, self.epsilon)
+        slope = 1 / theorem.step_limit(c, 1.0, self.epsilon) - offset
+        return Limited(self.eta, self.power, slope, offset, f"{theorem.reference}; L0 = {c.L0:g}, L1 = {c.L1:g}, ε = {self.epsilon:g}")
+
+    def _constants(self, setup: Setup, gradient_norm: float) -> Constants:
+        if self.L1 is not None:
+            return constants(setup, L1=self.L1)
+        require(gradient_norm > 0, "the gradient at x0 is 0, so no pair (L0, L1) is best there; give L1.")
+        return constants(setup, gradient_norm=gradient_norm)
 
     def step(self, t, seen):
-        assert self.slope is not None and self.offset is not None, "StepLimit is not bound to a setup"
-        # A product, not a quotient: at a stationary point of an unlimited step the quotient would be 0/0.
+        raise InvalidInput("StepLimit is not bound to a setup; call .bind(setup, gradient_norm) first.")
+
+
+class Limited(Schedule):
+    """h = min(η (1+t)^-power, 1/(offset + slope ‖∇f(x)‖)): what `StepLimit` becomes for a given setup."""
+
+    eta: float
+    power: float
+    slope: float
+    offset: float
+    source: str = eqx.field(static=True)
+
+    def step(self, t, seen):
+        # A product, not a quotient: where nothing limits the step the quotient would be 1/0.
         growth = self.offset + self.slope * seen.gradient_norm
         cap = self.eta * jnp.power(1 + t, -self.power)
         return jnp.where(cap * growth <= 1, cap, 1 / growth)
-
-
-def _known(name) -> str:
-    return result(name).name

@@ -14,11 +14,12 @@ from stablestep import compressor, noise, problem, schedule
 from stablestep.errors import InvalidInput, nearest, require
 from stablestep.setup import Agents, Setup
 
-# What only Python code can describe, and the way to say it there or here.
-PYTHON_ONLY = {
+# What a table cannot describe, and what to write instead.
+ELSEWHERE = {
     "Function": "a function is Python code: use Setup(problem.Function(f, dim), ...) in Python",
     "FiniteSum": "a function is Python code: use Setup(problem.FiniteSum(f, data, dim), ...) in Python",
     "Custom": "a function is Python code: use schedule.Custom(eta, function) in Python",
+    "Limited": 'it is what a StepLimit becomes for a setup: use type = "StepLimit"',
     "Mixture": "give each group in [[agents]] a problem of its own, and f is their mixture",
 }
 
@@ -71,7 +72,7 @@ class _File(_Table):
     grid: dict[str, list[int | float]] = Field(default_factory=dict)
 
 
-KEYS = {"": _File, "agents": _Agents, "run": _Run}
+KEYS: dict[Any, type[BaseModel]] = {"agents": _Agents, "run": _Run}
 
 
 def load(path: str | Path) -> Spec:
@@ -142,7 +143,7 @@ def _build(table: str, module: ModuleType, part: _Part | None, folder: Path) -> 
     """The object that a table with a `type` describes: a class of `module`, called with the table's other keys."""
     if part is None:
         return None
-    require(part.type not in PYTHON_ONLY, f'{table}: a spec cannot hold "{part.type}"; {PYTHON_ONLY.get(part.type)}.')
+    require(part.type not in ELSEWHERE, f'{table}: a spec cannot hold "{part.type}"; {ELSEWHERE.get(part.type)}.')
     known = _classes(module)
     require(part.type in known, f'{table}: unknown type "{part.type}". {nearest(part.type, known)}')
     given = part.model_extra or {}
@@ -154,9 +155,7 @@ def _build(table: str, module: ModuleType, part: _Part | None, folder: Path) -> 
 def _classes(module: ModuleType) -> dict[str, type]:
     """The public classes of `module` that a spec can name: those that derive from its `Problem`, `Noise`, ..."""
     root = getattr(module, _noun(module).capitalize())
-    public = {
-        name: value for name, value in vars(module).items() if not name.startswith("_") and name not in PYTHON_ONLY
-    }
+    public = {name: value for name, value in vars(module).items() if not name.startswith("_") and name not in ELSEWHERE}
     return {
         name: value
         for name, value in public.items()
@@ -221,7 +220,7 @@ def _explanation(error: Any) -> str:
     table = _table(place)
     match error["type"]:
         case "extra_forbidden":
-            model = KEYS.get(place[0] if place else "", _File)
+            model = KEYS.get(place[0] if place else None, _File)
             return f'unknown key "{key}" in {table}. {nearest(str(key), model.model_fields)}'
         case "missing":
             return f'{table} lacks "{key}"; add it.'

@@ -59,6 +59,8 @@ BAD = {
     "L1 zero well": (lambda: DoubleWell(1).smoothness(0), "give L1 > 0"),
     "L1 zero phase": (lambda: PhaseRetrieval(ROWS, [1.0, 1.0]).smoothness(0), "give L1 > 0"),
     "gradient norm": (lambda: Quartic(1).best_L1(0.0), "gradient_norm must be positive and finite, got 0.0"),
+    "curve without pair": (lambda: Function(jnp.sum, 1, smoothness=lambda L1: 1 / L1).smoothness(0), "L0=inf at L1=0"),
+    "curve nan": (lambda: Function(jnp.sum, 1, smoothness=lambda L1: NAN).smoothness(1), "L0=nan"),
     "not a function": (lambda: Function(3, 1), "f must be a function, got 3"),
     "vector-valued": (lambda: Function(lambda x: x**2, 3), r"must return one floating-point number, got shape \(3,\)"),
     "integer-valued": (lambda: Function(lambda x: jnp.argmax(x), 3), "type int"),

@@ -21,7 +21,7 @@ from stablestep.problem.base import _best_on_curve
 
 TIGHT = {
     "quadratic": (Quadratic([2.0]), [0.0, 1.0]),
-    "quartic": (Quartic(1), [0.1, 1.0, 5.0]),
+    "quartic": (Quartic(1), [0.2, 1.0, 5.0]),
     "power-6": (EvenPower(1, power=6), [0.5, 2.0]),
     "cosh": (Cosh(1, a=0.7, scale=2.0), [0.7, 3.0]),
     "logistic": (Logistic([[2.0], [-1.0]], [1, 1], l2=0.1), [0.0]),
@@ -35,7 +35,7 @@ TIGHT = {
 
 def needed_L0(problem, L1):
     """max over a fine scan along the first axis of ‖∇²f‖ - L1‖∇f‖, the L0 that is really needed there."""
-    line = jnp.concatenate([jnp.zeros(1), jnp.geomspace(1e-3, 60.0, 40_000)])
+    line = jnp.concatenate([jnp.zeros(1), jnp.geomspace(1e-3, 14.0, 20_000)])
     x = jnp.zeros((line.size, problem.dim)).at[:, 0].set(line)
     hessians = np.asarray(jax.jit(jax.vmap(jax.hessian(problem.value)))(x))
     gradients = np.asarray(jax.jit(jax.vmap(problem.gradient))(x))
@@ -63,7 +63,7 @@ def test_double_well_numbers_of_the_theory(L1, expected):
 def test_quartic_best_pair(gradient_norm):
     problem = Quartic(5)
     L1 = problem.best_L1(gradient_norm)
-    assert L1 == pytest.approx(2 * gradient_norm ** (-1 / 3))
+    assert pytest.approx(2 * gradient_norm ** (-1 / 3)) == L1
     assert problem.smoothness(L1) + L1 * gradient_norm == pytest.approx(3 * gradient_norm ** (2 / 3))
     assert pytest.approx(L1, rel=1e-4) == _best_on_curve(problem.smoothness, 0.0, gradient_norm)
 
@@ -102,7 +102,7 @@ def test_mixture_of_opposite_data_keeps_the_pair_of_the_pooled_data():
     """Opposite data have (0, 1)-smooth terms, but their mean needs L0 = 1/4 whatever L1: no averaging of pairs."""
     mixed = Mixture([Logistic([[1.0]], [1]), Logistic([[1.0]], [-1])], [0.5, 0.5])
     assert mixed.smoothness(1.0) == pytest.approx(0.25)
-    assert float(jax.hessian(mixed.value)(jnp.zeros(1))[0, 0]) == pytest.approx(0.25)
+    assert float(mixed.hessian_product(jnp.zeros(1), jnp.ones(1))[0]) == pytest.approx(0.25)
     assert float(mixed.gradient(jnp.zeros(1))[0]) == 0.0
 
 

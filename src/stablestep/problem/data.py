@@ -6,7 +6,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
+from numpy.typing import ArrayLike
 
 from stablestep.errors import require
 from stablestep.problem.base import (
@@ -37,7 +38,7 @@ def _require_data(name: str, features: np.ndarray, what: str, targets: np.ndarra
     require_finite(name, f"the array of {what}", targets)
 
 
-def _signs(labels) -> np.ndarray:
+def _signs(labels: ArrayLike) -> np.ndarray:
     """Labels ±1; 0/1 become ±1."""
     given = float_array(labels)
     found = set(np.unique(given).tolist())
@@ -62,15 +63,16 @@ class Logistic(SumProblem):
     1.75
     """
 
-    features: Float[Array, "n d"] = eqx.field(converter=float_array)
-    labels: Float[Array, " n"] = eqx.field(converter=_signs)
-    l2: float = 0.0
+    features: Float[np.ndarray, "n d"]
+    labels: Float[np.ndarray, " n"]
+    l2: float
 
-    def __check_init__(self):
+    def __init__(self, features: ArrayLike, labels: ArrayLike, l2: float = 0.0):
+        self.features = float_array(features)
+        self.labels = _signs(labels)
+        self.l2 = l2
         _require_data("Logistic", self.features, "labels", self.labels)
-        require(
-            0 <= self.l2 < math.inf, f"Logistic: l2 must be a finite number of at least 0, got {self.l2!r}; give l2=0."
-        )
+        require(0 <= l2 < math.inf, f"Logistic: l2 must be a finite number of at least 0, got {l2!r}; give l2=0.")
 
     @property
     def dim(self) -> int:
@@ -124,16 +126,14 @@ class PhaseRetrieval(SumProblem):
     5.079201
     """
 
-    a: Float[Array, "n d"] = eqx.field(converter=float_array)
-    y: Float[Array, " n"] = eqx.field(converter=float_array)
+    a: Float[np.ndarray, "n d"]
+    y: Float[np.ndarray, " n"]
     known_minimum: float | None = eqx.field(static=True)
 
-    def __init__(self, a, y, minimum: float | None = None):
-        self.a = a
-        self.y = y
+    def __init__(self, a: ArrayLike, y: ArrayLike, minimum: float | None = None):
+        self.a = float_array(a)
+        self.y = float_array(y)
         self.known_minimum = checked_minimum("PhaseRetrieval", minimum)
-
-    def __check_init__(self):
         _require_data("PhaseRetrieval", self.a, "intensities", self.y)
 
     @property
@@ -177,5 +177,5 @@ class PhaseRetrieval(SumProblem):
 def _largest_gap(growth: float, level: float, slope: float) -> float:
     """max over u ≥ √level of 3·growth·u² - slope·(u³ - level·u), u = √q in the notation of `PhaseRetrieval`."""
     peak = (3 * growth + math.sqrt(9 * growth**2 + 3 * slope**2 * level)) / (3 * slope)
-    u = max(peak, math.sqrt(level))
-    return 3 * growth * u**2 - slope * (u**3 - level * u)
+    excess = max(peak**2 - level, 0.0)
+    return 3 * growth * (level + excess) - slope * peak * excess

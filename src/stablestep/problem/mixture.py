@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import equinox as eqx
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
+from numpy.typing import ArrayLike
 
 from stablestep.errors import InvalidInput, require
 from stablestep.problem.base import Problem, Scalar, Vector, cast_like, float_array, require_finite
@@ -24,27 +25,14 @@ class Mixture(Problem):
     (2.0, 0.0, 2.0)
     """
 
-    problems: tuple[Problem, ...] = eqx.field(converter=tuple)
-    weights: Float[Array, " n"] = eqx.field(converter=float_array)
+    problems: tuple[Problem, ...]
+    weights: Float[np.ndarray, " n"]
 
-    def __init__(self, problems: Sequence[Problem], weights):
-        self.problems = problems
-        self.weights = weights
-
-    def __check_init__(self):
+    def __init__(self, problems: Sequence[Problem], weights: ArrayLike):
+        self.problems = tuple(problems)
+        self.weights = float_array(weights)
         _require_problems(self.problems)
-        count = len(self.problems)
-        require(
-            self.weights.shape == (count,),
-            f"Mixture: {count} problems need {count} weights, got shape {self.weights.shape}; give one per problem.",
-        )
-        require_finite("Mixture", "the array of weights", self.weights)
-        total = float(np.sum(self.weights))
-        require(
-            np.min(self.weights) >= 0 and abs(total - 1) < 1e-6,
-            f"Mixture: weights must be at least 0 and sum to 1, got {self.weights.tolist()} with sum {total}; "
-            "divide them by their sum.",
-        )
+        _require_weights(self.weights, len(self.problems))
 
     @property
     def dim(self) -> int:
@@ -85,9 +73,9 @@ class Mixture(Problem):
         first, *others = self.problems
         if all(bool(eqx.tree_equal(first, other)) for other in others):
             return first
-        if all(isinstance(problem, Quadratic) for problem in self.problems):
-            return Quadratic(sum(w * _full(problem) for w, problem in zip(self.weights, self.problems, strict=True)))
-        return None
+        matrices = [_full(problem) for problem in self.problems if isinstance(problem, Quadratic)]
+        all_quadratic = len(matrices) == len(self.problems)
+        return Quadratic(np.tensordot(np.asarray(self.weights), np.stack(matrices), 1)) if all_quadratic else None
 
     def _bounded_hessian(self, problem: Problem) -> float:
         try:
@@ -114,3 +102,17 @@ def _require_problems(problems: tuple[Problem, ...]) -> None:
         )
     dims = [problem.dim for problem in problems]
     require(len(set(dims)) == 1, f"Mixture: all problems need one dimension, got dim={dims}; use x of one length.")
+
+
+def _require_weights(weights: np.ndarray, count: int) -> None:
+    require(
+        weights.shape == (count,),
+        f"Mixture: {count} problems need {count} weights, got shape {weights.shape}; give one per problem.",
+    )
+    require_finite("Mixture", "the array of weights", weights)
+    total = float(np.sum(weights))
+    require(
+        np.min(weights) >= 0 and abs(total - 1) < 1e-6,
+        f"Mixture: weights must be at least 0 and sum to 1, got {weights.tolist()} with sum {total}; "
+        "divide them by their sum.",
+    )

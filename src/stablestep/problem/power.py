@@ -137,7 +137,7 @@ class Cosh(Problem):
     def smoothness(self, L1: float) -> float:
         L1 = checked_L1("Cosh", L1)
         require(
-            L1 >= self.smallest_L1,
+            self.smallest_L1 <= L1,
             f"Cosh: no (L0, L1) pair has L1={L1} below |a|={self.smallest_L1}, because f'' outgrows L1·|f'|; "
             f"give L1 >= {self.smallest_L1}.",
         )

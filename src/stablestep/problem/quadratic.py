@@ -1,9 +1,9 @@
 """Quadratic functions: the problems on which everything has a closed form."""
 
-import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 
 from stablestep.errors import InvalidInput, require
 from stablestep.problem.base import (
@@ -18,7 +18,7 @@ from stablestep.problem.base import (
 )
 
 
-def _symmetric(given) -> np.ndarray:
+def _symmetric(given: ArrayLike) -> np.ndarray:
     matrix = float_array(given)
     square = matrix.ndim == 2 and matrix.shape[0] == matrix.shape[1]
     require(
@@ -53,7 +53,10 @@ class Quadratic(Problem):
     (4.0, 0.0, None)
     """
 
-    matrix: Float[np.ndarray, "d d"] | Float[np.ndarray, " d"] = eqx.field(converter=_symmetric)
+    matrix: Float[np.ndarray, "d d"] | Float[np.ndarray, " d"]
+
+    def __init__(self, matrix_or_eigenvalues: ArrayLike):
+        self.matrix = _symmetric(matrix_or_eigenvalues)
 
     @property
     def dim(self) -> int:

@@ -1,6 +1,8 @@
 """Problems a user writes: any JAX function, or a mean of one over data."""
 
+import math
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -71,7 +73,7 @@ class Function(Problem):
     def smoothness(self, L1: float) -> float:
         if self.curve is None:
             return Problem.smoothness(self, L1)
-        return float(self.curve(checked_L1("Function", L1)))
+        return _read_curve(self.curve, checked_L1("Function", L1))
 
 
 class FiniteSum(SumProblem):
@@ -92,9 +94,7 @@ class FiniteSum(SumProblem):
     dim: int = eqx.field(static=True)
     known_minimum: float | None = eqx.field(static=True)
 
-    def __init__(
-        self, f: Callable[[Vector, PyTree], Scalar], data: PyTree, dim: int, minimum: float | None = None
-    ):
+    def __init__(self, f: Callable[[Vector, PyTree], Scalar], data: PyTree, dim: int, minimum: float | None = None):
         require_dim("FiniteSum", dim)
         self.data = jax.tree.map(np.asarray, data)
         _require_data(self.data)
@@ -120,9 +120,22 @@ class Plain(eqx.Module):
         return self.function(*arguments)
 
 
-def as_module(function: Callable) -> Callable:
+def as_module(function: Any) -> Any:
     """The function itself if it is a pytree with its own parameters (an equinox module), else wrapped as `Plain`."""
     return function if isinstance(function, eqx.Module) else Plain(function)
+
+
+def _read_curve(curve: Callable[[float], float], L1: float) -> float:
+    try:
+        L0 = float(curve(L1))
+    except ZeroDivisionError:
+        L0 = math.inf
+    require(
+        0 <= L0 < math.inf,
+        f"Function: your smoothness curve gives L0={L0} at L1={L1}; it must give a finite L0 >= 0, "
+        "so choose an L1 for which a pair exists.",
+    )
+    return L0
 
 
 def _one_datum(x: jax.ShapeDtypeStruct, data: PyTree) -> PyTree:
@@ -147,7 +160,7 @@ def _require_scalar(name: str, call: str, function: Callable, *arguments) -> Non
         ) from error
     shape, dtype = getattr(out, "shape", None), getattr(out, "dtype", None)
     require(
-        shape == () and jnp.issubdtype(dtype, jnp.floating),
+        shape == () and dtype is not None and jnp.issubdtype(dtype, jnp.floating),
         f"{name}: {call} must return one floating-point number, got shape {shape} and type {dtype}; "
         "reduce it, for example with jnp.sum or jnp.mean.",
     )

@@ -1,0 +1,57 @@
+"""From samples to a measured number with its standard error, and from there to a `Check`."""
+
+from typing import Literal
+
+import numpy as np
+import xarray as xr
+
+from stablestep.claim import Check
+
+Measured = tuple[float, float]
+
+
+def mean(samples: np.ndarray) -> Measured:
+    """The mean and its standard error.
+
+    >>> mean(np.array([1.0, 3.0]))
+    (2.0, 1.0)
+    """
+    return float(np.mean(samples)), float(np.std(samples, ddof=1) / np.sqrt(len(samples)))
+
+
+def fraction(hits: np.ndarray) -> Measured:
+    """How often something happened; the standard error is never below that of a single event.
+
+    >>> fraction(np.zeros(100, bool))
+    (0.0, 0.01)
+    """
+    share, count = float(np.mean(hits)), len(hits)
+    return share, max(float(np.sqrt(share * (1 - share) / count)), 1 / count)
+
+
+def difference(first: Measured, second: Measured) -> Measured:
+    """first − second of independent measurements.
+
+    >>> difference((3.0, 3.0), (1.0, 4.0))
+    (2.0, 5.0)
+    """
+    return first[0] - second[0], float(np.hypot(first[1], second[1]))
+
+
+def check(measured: Measured, relation: Literal["=", "<=", ">="], predicted: float, label: str, **options: float) -> Check:
+    """A `Check` of a measured number.
+
+    >>> check((1.0, 0.01), ">=", 0.5, "an example").outcome
+    'holds'
+    """
+    return Check(measured[0], measured[1], predicted, relation, label=label, **options)
+
+
+def gone(result: xr.Dataset) -> np.ndarray:
+    """Which runs diverged."""
+    return np.isfinite(result.divergence_iteration.values)
+
+
+def at_end(result: xr.Dataset) -> Measured:
+    """The mean loss at the last recorded time."""
+    return float(result.loss_mean[-1]), float(result.loss_stderr[-1])
