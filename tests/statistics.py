@@ -118,7 +118,7 @@ def _assert_near(what, measured, expected, error, z, rounding):
 
 
 def _rounding(samples: np.ndarray) -> float:
-    return 64 * float(np.finfo(np.float64).eps) * float(np.abs(samples).max())
+    return (64 + len(samples)) * float(np.finfo(np.float64).eps) * float(np.abs(samples).max())
 
 
 def _float64(samples: ArrayLike) -> np.ndarray:

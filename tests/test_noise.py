@@ -1,5 +1,6 @@
 """Noise: its moments, its distribution function, how often it flips a sign, and what it refuses."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +10,7 @@ from scipy import stats
 from stablestep.errors import InvalidInput
 from stablestep.noise import Gaussian, Minibatch, StudentT
 from stablestep.problem import FiniteSum, Logistic, Quadratic
+from stablestep.record import cast
 from stablestep.stream import Stream
 from tests.statistics import (
     assert_counts,
@@ -19,7 +21,7 @@ from tests.statistics import (
     assert_mean,
 )
 
-DRAWS = 50_000
+DRAWS = 30_000
 X = np.array([1.0, -0.5, 2.0])
 NORM = float(np.linalg.norm(X))
 FEATURES = np.random.default_rng(5).normal(size=(12, 3))
@@ -27,12 +29,18 @@ LOGISTIC = Logistic(FEATURES, np.arange(12) % 2)
 PLAIN = Quadratic(np.ones(3))
 
 
+@eqx.filter_jit
+def sample(noise, problem, root, x, indices):
+    gradient = problem.gradient(x)
+    return jax.vmap(lambda i: noise.sample(root.child(i), problem, x, gradient))(indices) - gradient
+
+
 def draws(noise, seed, problem=PLAIN, dtype=jnp.float64, count=DRAWS):
     """Stochastic gradients at X less the exact one."""
-    x = jnp.asarray(X, dtype)
-    gradient = problem.gradient(x)
-    draw = jax.jit(jax.vmap(lambda i: noise.sample(Stream.seed(seed).child(i), problem, x, gradient)))
-    return np.asarray(draw(jnp.arange(count, dtype=jnp.uint32)), np.float64) - np.asarray(gradient, np.float64)
+    indices = jnp.arange(count, dtype=jnp.uint32)
+    found = sample(cast(noise, dtype), cast(problem, dtype), Stream.seed(seed), jnp.asarray(X, dtype), indices)
+    assert found.dtype == dtype
+    return np.asarray(found, np.float64)
 
 
 def covariance(noise, problem=PLAIN):
@@ -79,8 +87,7 @@ LAWS = {
     "normal-multivariate": (StudentT(np.inf, 2.0, "multivariate"), stats.norm(scale=2).cdf),
 } | {
     f"student-{df}-{coordinates}": (StudentT(df, 2.0, coordinates), stats.t(df, scale=2).cdf)
-    for df in (0.5, 1.0, 2.0, 2.5, 3.0, 30.0)
-    for coordinates in ("independent", "multivariate")
+    for df, coordinates in [*((df, "independent") for df in (0.5, 1.0, 2.0, 2.5, 30.0)), (0.5, "multivariate")]
 }
 
 
@@ -90,8 +97,8 @@ def test_distribution_function(name, dtype, seed):
     noise, cdf = LAWS[name]
     samples = draws(noise, seed, dtype=dtype)
     assert_distribution(samples, cdf)
-    with assert_fails("a scale 1.1 times too large"):
-        assert_distribution(samples, lambda x: cdf(x / 1.1))
+    with assert_fails("a scale 1.3 times too large"):
+        assert_distribution(samples, lambda x: cdf(x / 1.3))
 
 
 def test_df_3_variance_by_truncation(seed):
@@ -125,12 +132,12 @@ FLIPS = {
 def test_flip_probability(name, dtype, seed):
     noise, x = FLIPS[name], jnp.asarray(X, dtype)
     noisy = X + draws(noise, seed, dtype=dtype)
-    found = np.asarray(noise.flip_probability(PLAIN.gradient(x)), np.float64)
+    found = np.asarray(cast(noise, dtype).flip_probability(PLAIN.gradient(x)), np.float64)
     wrong = np.sum(noisy * np.sign(X) < 0, axis=0)
     for count, probability in zip(wrong, found, strict=True):
         assert_fraction(count, DRAWS, probability)
-    with assert_fails("a flip probability 1.1 times too large"):
-        assert_fraction(wrong.max(), DRAWS, 1.1 * found[np.argmax(wrong)])
+    with assert_fails("a flip probability 1.2 times too large"):
+        assert_fraction(wrong.max(), DRAWS, 1.2 * found[np.argmax(wrong)])
 
 
 @pytest.mark.parametrize("df", [0.5, 1.0, 1.5, 2.0, 2.5, 5.0, 30.0, np.inf])
@@ -138,7 +145,7 @@ def test_flip_probability_against_scipy(df):
     gradient = jnp.asarray(np.concatenate([[0.0], np.geomspace(1e-3, 1e3, 200)]))
     law = stats.norm(scale=2) if np.isinf(df) else stats.t(df, scale=2)
     np.testing.assert_allclose(StudentT(df, 2.0).flip_probability(gradient), law.sf(gradient), rtol=1e-8, atol=1e-300)
-    single = StudentT(df, 2.0).flip_probability(gradient.astype(jnp.float32))
+    single = cast(StudentT(df, 2.0), jnp.float32).flip_probability(gradient.astype(jnp.float32))
     assert single.dtype == jnp.float32
     np.testing.assert_allclose(single, law.sf(gradient), atol=4e-7)
 
@@ -146,7 +153,7 @@ def test_flip_probability_against_scipy(df):
 def test_multivariate_coordinates_are_dependent_and_independent_ones_are_not(seed):
     """Not through the covariance, which is 0 for both, but through the squares, which a shared χ² moves together."""
     squares = {
-        kind: np.minimum(draws(StudentT(6.0, coordinates=kind), seed) ** 2, 9)
+        kind: np.minimum((draws(StudentT(6.0, SCALES, kind), seed) / SCALES) ** 2, 9)
         for kind in ("independent", "multivariate")
     }
     variance = np.diag(np.diag(np.cov(squares["independent"], rowvar=False)))

@@ -1,8 +1,27 @@
 """StableStep: which step size holds when gradients are noisy and compressed, and what normalization does it need?"""
 
-from stablestep import compressor, message, noise, plot, problem, schedule, theorem
+from stablestep import compressor, message, noise, plot, problem, schedule, sde, theorem
+from stablestep.compare import compare, quadratic_order, weak_order
 from stablestep.errors import InvalidInput
+from stablestep.sde import integrate
 from stablestep.setup import Agents, Setup
 from stablestep.simulate import simulate
 
-__all__ = ["Agents", "InvalidInput", "Setup", "compressor", "message", "noise", "plot", "problem", "schedule", "simulate", "theorem"]
+__all__ = [
+    "Agents",
+    "InvalidInput",
+    "Setup",
+    "compare",
+    "compressor",
+    "integrate",
+    "message",
+    "noise",
+    "plot",
+    "problem",
+    "quadratic_order",
+    "schedule",
+    "sde",
+    "simulate",
+    "theorem",
+    "weak_order",
+]

@@ -1,6 +1,7 @@
 """The law of one agent's gradient noise: what it adds to ∇f(x), which moments exist, and how often it flips a sign."""
 
 import abc
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -48,8 +49,19 @@ class Noise(eqx.Module):
         return False
 
     def flip_probability(self, gradient: Vector) -> Vector:
-        """P(noise_j > |∂_j f|): how often the sign of coordinate j is the wrong one; NaN where there is no noise."""
-        raise InvalidInput(f"{self} has no distribution function of single coordinates; use sampling='agents'.")
+        """P(noise_j > |∂_j f|): how often the sign of coordinate j is the wrong one; NaN where noise and gradient are both 0."""
+        raise self._no_distribution()
+
+    def mean_sign(self, gradient: Vector) -> Vector:
+        """E sign(g_j), a smooth odd function of the gradient (2Ξ(∂_j f/scale_j) for the papers' noise, P Eqs. 124-126)."""
+        raise self._no_distribution()
+
+    def sign_slope(self, gradient: Vector) -> Vector:
+        """E sign(g_j) / ∂_j f, and its limit where ∂_j f = 0 (ℓ_ν/scale_j)."""
+        raise self._no_distribution()
+
+    def _no_distribution(self) -> InvalidInput:
+        return InvalidInput(f"{type(self).__name__} noise has no known distribution of single coordinates; use sampling='agents'.")
 
     def affine_variance(self, dim: int) -> tuple[float, float]:
         """(σ0², σ1²) with Var_j ≤ σ0² + σ1²‖∇f‖² for each coordinate j (P Def. 3.2; the largest coordinate counts)."""
@@ -59,7 +71,7 @@ class Noise(eqx.Module):
         """Raise `InvalidInput` if this noise cannot act on `problem`."""
 
 
-def _deviation(name: str, value, maker):
+def _deviation(name: str, value) -> float | np.ndarray:
     array = np.asarray(value, float)
     require(array.ndim <= 1, f"{name} must be a number or one number for each coordinate, but has shape {array.shape}.")
     require(bool(np.all(np.isfinite(array)) and np.all(array >= 0)), f"{name} is {value}, but must be finite and at least 0.")
@@ -74,7 +86,37 @@ def _check_length(noise: str, name: str, value, problem: Problem) -> None:
     )
 
 
-class Gaussian(Noise):
+class _Scaled(Noise):
+    """Noise whose coordinates are a scale times a known symmetric variable Z."""
+
+    @abc.abstractmethod
+    def scale(self, gradient: Vector) -> Vector:
+        """The scale of each coordinate, or of all."""
+
+    @abc.abstractmethod
+    def tail(self, z: Vector) -> Vector:
+        """P(Z > z) for z ≥ 0."""
+
+    @abc.abstractmethod
+    def odd(self, z: Vector) -> Vector:
+        """P(|Z| < |z|) with the sign of z, that is 2Ξ(z), with its true derivative under `jax.grad`."""
+
+    def flip_probability(self, gradient):
+        return self.tail(jnp.abs(gradient) / self.scale(gradient))
+
+    def mean_sign(self, gradient):
+        scale = self.scale(gradient)
+        quiet = scale == 0
+        return jnp.where(quiet, jnp.sign(gradient), self.odd(gradient / jnp.where(quiet, 1, scale)))
+
+    def sign_slope(self, gradient):
+        z = gradient / self.scale(gradient)
+        small = jnp.abs(z) < 1e-3
+        at_zero = jax.jvp(self.odd, (jnp.zeros_like(z),), (jnp.ones_like(z),))[1]
+        return jnp.where(small, at_zero, self.odd(z) / jnp.where(small, 1, z)) / self.scale(gradient)
+
+
+class Gaussian(_Scaled):
     """Gaussian noise of variance σ0² + σ1²‖∇f(x)‖² in each coordinate, independent between coordinates (P Def. 3.2).
 
     Args:
@@ -92,8 +134,8 @@ class Gaussian(Noise):
     sigma1: float | Float[Array, " d"]
 
     def __init__(self, sigma0=0.0, sigma1=0.0):
-        self.sigma0 = _deviation("sigma0", sigma0, self)
-        self.sigma1 = _deviation("sigma1", sigma1, self)
+        self.sigma0 = _deviation("sigma0", sigma0)
+        self.sigma1 = _deviation("sigma1", sigma1)
 
     def scale(self, gradient: Vector) -> Vector:
         """Standard deviation of each coordinate."""
@@ -114,8 +156,11 @@ class Gaussian(Noise):
     def independent(self):
         return True
 
-    def flip_probability(self, gradient):
-        return jax.scipy.special.erfc(jnp.abs(gradient) / (self.scale(gradient) * np.sqrt(2).astype(gradient.dtype))) / 2
+    def tail(self, z):
+        return _normal_tail(z)
+
+    def odd(self, z):
+        return _normal_odd(z)
 
     def affine_variance(self, dim):
         return float(np.max(np.square(self.sigma0))), float(np.max(np.square(self.sigma1)))
@@ -125,7 +170,7 @@ class Gaussian(Noise):
         _check_length("Gaussian", "sigma1", self.sigma1, problem)
 
 
-class StudentT(Noise):
+class StudentT(_Scaled):
     """Student-t noise: scale_j · t_ν in coordinate j (P Section 4.3, Cor. B.7).
 
     The mean exists for ν > 1 and the variance, scale² ν/(ν − 2), for ν > 2. With `coordinates="multivariate"` one χ² is shared by
@@ -145,24 +190,33 @@ class StudentT(Noise):
     """
 
     df: float
-    scale: float | Float[Array, " d"]
+    sigma: float | Float[Array, " d"]
     fit: Float[Array, " coefficients"] | None
+    stored: ClassVar[dict[str, str]] = {"scale": "sigma"}  # scale is the method that every such noise has
+    shared_w: Float[Array, " nodes"] | None
     coordinates: str = eqx.field(static=True)
     law: str = eqx.field(static=True)
+    moments: tuple[bool, bool] = eqx.field(static=True)  # kept apart from df, which a compiled kernel sees as a variable
 
     def __init__(self, df, scale=1.0, coordinates="independent"):
         require(np.ndim(df) == 0 and bool(df > 0), f"df is {df}, but degrees of freedom must be a number greater than 0.")
         known = ("independent", "multivariate")
         require(coordinates in known, f'coordinates is "{coordinates}", but must be "independent" or "multivariate".')
         self.df = float(df)
-        self.scale = _deviation("scale", scale, self)
+        self.sigma = _deviation("scale", scale)
         self.coordinates = coordinates
         self.law = {1.0: "cauchy", 2.0: "two", np.inf: "normal"}.get(self.df, "general")
+        self.moments = self.df > 1, self.df > 2
         self.fit = np.array(student.tail_fit(self.df)) if self.law == "general" else None
+        shares = coordinates == "multivariate" and self.law != "normal"
+        self.shared_w = student.chi2_nodes(self.df) if shares else None
 
     def sample(self, stream, problem, x, gradient):
         draw = self._multivariate if self.coordinates == "multivariate" else self._independent
-        return gradient + (self.scale * draw(stream, gradient.shape[0], gradient.dtype)).astype(gradient.dtype)
+        return gradient + self.scale(gradient) * draw(stream, gradient.shape[0], gradient.dtype)
+
+    def scale(self, gradient):
+        return jnp.asarray(self.sigma, gradient.dtype)
 
     def _independent(self, stream, count, dtype):
         """Bailey's polar method (Mathematics of Computation 62, 1994), exact for every ν."""
@@ -184,15 +238,15 @@ class StudentT(Noise):
 
     @property
     def has_mean(self):
-        return self.df > 1
+        return self.moments[0]
 
     @property
     def has_variance(self):
-        return self.df > 2
+        return self.moments[1]
 
     @property
     def is_zero(self):
-        return not np.any(np.asarray(self.scale))
+        return not np.any(np.asarray(self.sigma))
 
     @property
     def independent(self):
@@ -203,30 +257,48 @@ class StudentT(Noise):
             self.has_variance,
             f"Student-t noise with df = {self.df} has no finite variance; use df > 2, or a model of signs (compressor=Sign()).",
         )
-        return self.df / (self.df - 2) if np.isfinite(self.df) else 1.0
+        return 1.0 if self.law == "normal" else self.df / (self.df - 2)
 
     def covariance(self, problem, x, gradient):
-        variance = self._variance_factor() * jnp.square(jnp.asarray(self.scale, gradient.dtype))
+        variance = self._variance_factor() * jnp.square(self.scale(gradient))
         return lx.DiagonalLinearOperator(jnp.broadcast_to(variance, gradient.shape))
 
-    def flip_probability(self, gradient):
-        z = jnp.abs(gradient) / jnp.asarray(self.scale, gradient.dtype)
+    def tail(self, z):
         match self.law:
             case "cauchy":
-                return jnp.arctan2(jnp.ones_like(z), z) / np.asarray(np.pi, gradient.dtype)
+                return jnp.arctan2(jnp.ones_like(z), z) / np.asarray(np.pi, z.dtype)
             case "two":
                 root = jnp.sqrt(2 + jnp.square(jnp.minimum(z, 1e15)))
                 return 1 / (root * (root + jnp.minimum(z, 1e15)))
             case "normal":
-                return jax.scipy.special.erfc(z / np.sqrt(2).astype(gradient.dtype)) / 2
+                return _normal_tail(z)
             case _:
                 return student.tail(z, self.df, self.fit)
 
+    def odd(self, z):
+        match self.law:
+            case "cauchy":
+                return jnp.arctan(z) * np.asarray(2 / np.pi, z.dtype)
+            case "two":
+                return z / jnp.sqrt(2 + z * z)
+            case "normal":
+                return _normal_odd(z)
+            case _:
+                return student.odd(z, self.df, self.fit)
+
     def affine_variance(self, dim):
-        return self._variance_factor() * float(np.max(np.square(self.scale))), 0.0
+        return self._variance_factor() * float(np.max(np.square(self.sigma))), 0.0
 
     def check(self, problem):
-        _check_length("StudentT", "scale", self.scale, problem)
+        _check_length("StudentT", "scale", self.sigma, problem)
+
+
+def _normal_tail(z: Vector) -> Vector:
+    return jax.scipy.special.erfc(z * np.sqrt(0.5).astype(z.dtype)) / 2
+
+
+def _normal_odd(z: Vector) -> Vector:
+    return jax.scipy.special.erf(z * np.sqrt(0.5).astype(z.dtype))
 
 
 class Minibatch(Noise):

@@ -3,7 +3,6 @@
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 
-import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
@@ -13,7 +12,19 @@ from stablestep.errors import InvalidInput, nearest, require
 from stablestep.message import Law, law
 from stablestep.noise import StudentT
 from stablestep.problem import Problem
-from stablestep.record import Process, cast, dataset, monte_carlo, provenance, recorded, start, working_dtype
+from stablestep.record import (
+    Process,
+    ball_radius,
+    cast,
+    dataset,
+    describe,
+    describe_start,
+    monte_carlo,
+    provenance,
+    recorded,
+    start,
+    working_dtype,
+)
 from stablestep.schedule import Schedule, Seen
 from stablestep.setup import Setup, parameters, vary
 
@@ -76,7 +87,7 @@ def simulate(
     Returns:
         A Dataset over `time` (with `iteration` beside it) and the grid: `loss_mean`, `loss_stderr`, `loss_mean_surviving`,
         `loss_quantile`, `gradient_norm_mean`, `gradient_norm_quantile`, `diverged` (fraction so far), `bits` (sent by all agents so
-        far), `divergence_iteration` (of each run, NaN if none). "loss" is f(x); the attribute `minimum` is its infimum, if known.
+        far), `divergence_iteration` and `divergence_time` (of each run, NaN if none). "loss" is f(x); the attribute `minimum` is its infimum, if known.
 
     Raises:
         InvalidInput: for anything out of range, in one sentence.
@@ -158,13 +169,13 @@ def _simulate(setup, schedule, *, x0, steps, runs, seed, sampling, record, final
         points = start(x0, problem, runs, seed, kind)
         gradient_norm = float(_norm(problem.gradient(points[0])))
         bound = schedule.bind(setup, gradient_norm)
-        ball = _radius(radius, points)
+        ball = ball_radius(radius, points)
         method = cast(Method(setup.problem, messages, bound, schedule.eta), kind)
         paths = monte_carlo(method, points, iterations, seed, ball, observe, progress, keep_final=final)
     attrs = provenance(
-        setup=_text(setup),
-        schedule=_text(bound),
-        x0=_text_x0(x0),
+        setup=describe(setup),
+        schedule=describe(bound),
+        x0=describe_start(x0),
         seed=seed,
         runs=runs,
         steps=steps,
@@ -174,16 +185,9 @@ def _simulate(setup, schedule, *, x0, steps, runs, seed, sampling, record, final
         minimum="unknown" if setup.problem.minimum is None else setup.problem.minimum,
         moments=_moments(setup),
     )
-    found = dataset(paths, iterations, iterations * float(schedule.eta), attrs)
+    found = dataset(paths, iterations, float(schedule.eta), float(schedule.eta), attrs)
     found["bits"] = "time", iterations * setup.bits
     return found
-
-
-def _radius(radius, points) -> float:
-    if radius is None:
-        return 1e4 * max(1.0, float(jnp.max(jnp.sqrt(jnp.sum(points * points, axis=1)))))
-    require(np.ndim(radius) == 0 and 0 < radius < 1e18, f"radius is {radius}, but must be between 0 and 1e18.")
-    return float(radius)
 
 
 def _moments(setup: Setup) -> str:
@@ -193,11 +197,3 @@ def _moments(setup: Setup) -> str:
     return "all moments of one message exist"
 
 
-def _text(part) -> str:
-    return eqx.tree_pformat(part, short_arrays=True, width=10_000)
-
-
-def _text_x0(x0) -> str:
-    if callable(x0):
-        return getattr(x0, "__name__", "function of a key")
-    return str(x0) if np.size(x0) <= 8 else f"vector of {np.size(x0)} numbers"

@@ -1,6 +1,7 @@
 """The law of one group's mean message. Each class is an exact law; `AgentByAgent` is the definition the others are tested against."""
 
 import abc
+from collections.abc import Callable
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -29,6 +30,7 @@ class Part(eqx.Module):
     compressor: Compressor
     count: int = eqx.field(static=True)
     shared: bool = eqx.field(static=True)
+    silent: bool = eqx.field(static=True)  # without noise; kept apart from the noise, whose numbers a compiled kernel sees as variables
 
     @abc.abstractmethod
     def draw(self, stream: Stream, x: Vector, gradient: Vector) -> tuple[Vector, Float[Array, ""]]:
@@ -45,31 +47,34 @@ class Part(eqx.Module):
                     f"The mean message does not exist: {type(self.noise).__name__} noise has no mean; use df > 1 or compressor=Sign()."
                 )
             return gradient
-        if self.noise.is_zero:
+        if self.silent:
             return self.compressor.compress(jnp.zeros(0, x.dtype), gradient)
-        side, wrong = self._signs(gradient)
-        return side * (1 - 2 * wrong)
+        return self._of_signs(self.noise.mean_sign, gradient)
+
+    def secant(self, gradient: Vector) -> Vector:
+        """The ratio of each coordinate of the mean message to that of the gradient, where the former depends on the latter only."""
+        if self.compressor.unbiased:
+            return jnp.ones_like(gradient)
+        return self._of_signs(self.noise.sign_slope, gradient)
 
     def covariance(self, x: Vector, gradient: Vector) -> lx.AbstractLinearOperator:
         if not self.compressor.unbiased:
             return self._sign_covariance(gradient) / self.count
-        own = not self.shared or self.compressor.deterministic
-        noise = None if self.noise.is_zero else self.noise.covariance(self.problem, x, gradient)
+        own = not self.shared or self.compressor.deterministic or self.count == 1
+        noise = None if self.silent else self.noise.covariance(self.problem, x, gradient)
         if own:
             return self.compressor.covariance(gradient, noise) / self.count
-        if not self.compressor.linear:
+        if not self.compressor.linear and noise is not None:
             raise self.compressor.no_covariance("with shared randomness")
         return self.compressor.covariance(gradient, None if noise is None else noise / self.count)
 
-    def _signs(self, gradient: Vector) -> tuple[Vector, Vector]:
-        """The side of zero each sign is on without noise, and the probability that noise flips it."""
+    def _of_signs(self, function: Callable, gradient: Vector) -> Vector:
         if not isinstance(self.compressor, Sign):
             raise self._sample_instead("mean")
         try:
-            wrong = self.noise.flip_probability(gradient)
+            return function(gradient)
         except InvalidInput as error:
             raise self._sample_instead("mean") from error
-        return sides(gradient, wrong)
 
     def _sample_instead(self, what: str) -> InvalidInput:
         return InvalidInput(
@@ -78,13 +83,12 @@ class Part(eqx.Module):
         )
 
     def _sign_covariance(self, gradient: Vector) -> lx.AbstractLinearOperator:
-        if self.noise.is_zero:
+        if self.silent:
             return lx.DiagonalLinearOperator(jnp.zeros_like(gradient))
-        _, wrong = self._signs(gradient)
-        if self.noise.independent:
-            return lx.DiagonalLinearOperator(4 * wrong * (1 - wrong))
-        assert isinstance(self.noise, StudentT)
-        return multivariate_sign_covariance(gradient / self.noise.scale, self.noise.df)
+        if isinstance(self.noise, StudentT) and not self.noise.independent:
+            return multivariate_sign_covariance(self.noise, gradient)
+        _, wrong = sides(gradient, self._of_signs(self.noise.flip_probability, gradient))
+        return lx.DiagonalLinearOperator(4 * wrong * (1 - wrong))
 
 
 def sides(gradient: Vector, wrong: Vector) -> tuple[Vector, Vector]:
@@ -172,7 +176,7 @@ class IndependentSigns(Part):
 
 def exact_law(problem: Problem, noise: Noise, compressor: Compressor, count: int, shared: bool) -> Part | None:
     """The law whose cost does not grow with the number of agents, where one is known."""
-    common = (problem, noise, compressor, count, shared)
+    common = (problem, noise, compressor, count, shared, noise.is_zero)
     if noise.is_zero and compressor.deterministic:
         return Deterministic(*common)
     if isinstance(noise, Gaussian) and compressor.linear and (shared or compressor.deterministic or (count == 1)):

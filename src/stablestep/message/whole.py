@@ -62,6 +62,18 @@ class Law(eqx.Module):
         _, own = self.gradients(x)
         return self._weighted([part.mean(x, g) for part, g in zip(self.parts, own, strict=True)])
 
+    def secant(self, x: Vector) -> Vector:
+        """For each coordinate E M_j(x) / ∂_j f(x), and its limit at 0 (theory of the loss-matching drift).
+
+        Raises:
+            InvalidInput: if the messages are biased and groups have landscapes of their own: the mean is then no function of ∇f.
+        """
+        if all(part.compressor.unbiased for part in self.parts):
+            return jnp.ones_like(x)
+        require(not self.differs, "with biased messages and data that differ between groups the mean message is no function of ∇f.")
+        gradient, _ = self.gradients(x)
+        return self._weighted([part.secant(gradient) for part in self.parts])
+
     def covariance(self, x: Vector, samples: int | None = None, key: Key[Array, ""] | None = None) -> lx.AbstractLinearOperator:
         """Cov M(x), of the mean message (1/N included), exactly; or the sample covariance of `samples` draws.
 
@@ -128,7 +140,7 @@ def _part(setup: Setup, group: Agents, sampling: str) -> Part:
             "use sampling='agents' or 'auto'."
         )
     if exact is None or sampling == "agents":
-        return AgentByAgent(problem, group.noise, group.compressor, group.count, group.shared)
+        return AgentByAgent(problem, group.noise, group.compressor, group.count, group.shared, group.noise.is_zero)
     return exact
 
 

@@ -2,7 +2,21 @@
 
 from stablestep.record.dataset import QUANTILES, dataset, provenance
 from stablestep.record.engine import Paths, Process, monte_carlo
-from stablestep.record.start import cast, start, working_dtype
+from stablestep.record.start import ball_radius, cast, describe, describe_start, start, working_dtype
 from stablestep.record.times import recorded
 
-__all__ = ["QUANTILES", "Paths", "Process", "cast", "dataset", "monte_carlo", "provenance", "recorded", "start", "working_dtype"]
+__all__ = [
+    "QUANTILES",
+    "Paths",
+    "Process",
+    "ball_radius",
+    "cast",
+    "dataset",
+    "describe",
+    "describe_start",
+    "monte_carlo",
+    "provenance",
+    "recorded",
+    "start",
+    "working_dtype",
+]

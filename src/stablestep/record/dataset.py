@@ -13,16 +13,17 @@ from stablestep.record.engine import Paths
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
-def dataset(paths: Paths, iterations: Int[np.ndarray, " times"], times: Float[np.ndarray, " times"], attrs: dict) -> xr.Dataset:
-    """Statistics over runs at the recorded times t = kη.
+def dataset(paths: Paths, recorded: Int[np.ndarray, " times"], dt: float, eta: float, attrs: dict) -> xr.Dataset:
+    """Statistics over runs at the recorded times: step numbers times dt; iterations are times over η.
 
     A diverged run counts as +∞ in quantiles, `loss_mean` is ∞ from the first divergence on, and `loss_mean_surviving` is the mean
     of the runs that are left (a biased one: read it with `diverged`, the fraction that is gone).
     """
-    gone = (paths.diverged_at[:, None] >= 0) & (paths.diverged_at[:, None] <= iterations)
+    gone = (paths.diverged_at[:, None] >= 0) & (paths.diverged_at[:, None] <= recorded)
     loss = np.where(gone, np.inf, paths.loss.astype(np.float64))
     norm = np.where(gone, np.inf, paths.gradient_norm.astype(np.float64))
-    lost = paths.diverged_at < 0
+    when = np.where(paths.diverged_at < 0, np.nan, paths.diverged_at.astype(float))
+    each = 1 if dt == eta else dt / eta
     variables = {
         "loss_mean": ("time", _mean(loss)),
         "loss_stderr": ("time", _stderr(loss)),
@@ -31,13 +32,14 @@ def dataset(paths: Paths, iterations: Int[np.ndarray, " times"], times: Float[np
         "gradient_norm_mean": ("time", _mean(norm)),
         "gradient_norm_quantile": (("quantile", "time"), _quantile(norm)),
         "diverged": ("time", gone.mean(axis=0)),
-        "divergence_iteration": ("run", np.where(lost, np.nan, paths.diverged_at)),
+        "divergence_iteration": ("run", when * each),
+        "divergence_time": ("run", when * dt),
     }
     for name, values in paths.observed.items():
         variables[name] = (("run", "time", *(f"{name}_{i}" for i in range(values.ndim - 2))), _masked(values, gone))
     if paths.final.shape[1]:
         variables["final_state"] = (("run", "coordinate"), paths.final)
-    coordinates = {"time": times, "iteration": ("time", iterations), "quantile": list(QUANTILES)}
+    coordinates = {"time": recorded * dt, "iteration": ("time", recorded * each), "quantile": list(QUANTILES)}
     described = xr.Dataset(variables, coordinates, attrs)
     described["time"].attrs["long_name"] = "t = kη"
     return described

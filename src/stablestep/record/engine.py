@@ -28,17 +28,21 @@ class Process(eqx.Module):
     def advance(self, stream: Stream, k: Int[Array, ""], x: Float[Array, " d"]) -> Float[Array, " d"]:
         """The point after iteration k, with this iteration's own randomness."""
 
+    def extra(self, x: Float[Array, " d"]) -> dict[str, Array]:
+        """What else to record of a point."""
+        return {}
+
 
 @dataclass(frozen=True)
 class Paths:
     """What was recorded of each run; a diverged run keeps the first point outside the ball from then on.
 
-    `diverged_at` is the first iteration whose point is outside the ball or not finite, −1 if there is none.
+    `diverged_at` is the first step whose point is outside the ball or not finite, −1 if there is none.
     """
 
     loss: Float[np.ndarray, "runs times"]
     gradient_norm: Float[np.ndarray, "runs times"]
-    diverged_at: Int[np.ndarray, " runs"]
+    diverged_at: Int[np.ndarray, " runs"] | Float[np.ndarray, " runs"]
     observed: dict[str, np.ndarray]
     final: Float[np.ndarray, "runs d"]
 
@@ -115,7 +119,7 @@ def _run(process: Process, root: Stream, iterations, radius, ids, points, observ
     def until(state, iteration):
         position, last = state
         position = lax.fori_loop(last, iteration, step, position)
-        return (position, iteration), _look(process.problem, observe, position[0])
+        return (position, iteration), _look(process, observe, position[0])
 
     none = jnp.full(points.shape[:1], -1, jnp.int32)
     first = jnp.zeros((), iterations.dtype)
@@ -125,10 +129,13 @@ def _run(process: Process, root: Stream, iterations, radius, ids, points, observ
     return {**by_run, "diverged_at": diverged_at, "final": points}
 
 
-def _look(problem: Problem, observe, points):
-    gradients = jax.vmap(problem.gradient)(points)
+def _look(process: Process, observe, points):
+    gradients = jax.vmap(process.problem.gradient)(points)
     return {
-        "loss": jax.vmap(problem.value)(points),
+        "loss": jax.vmap(process.problem.value)(points),
         "gradient_norm": jnp.sqrt(jnp.sum(gradients * gradients, axis=-1)),
-        "observed": {name: jax.vmap(function)(points) for name, function in observe.items()},
+        "observed": {
+            **jax.vmap(process.extra)(points),
+            **{name: jax.vmap(function)(points) for name, function in observe.items()},
+        },
     }

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -78,3 +79,23 @@ def _drawn(x0: Callable, dim: int, runs: int, seed: int, dtype):
     require(shape in ((), (dim,)), f"x0(key) has shape {shape}, but must be a number or a vector of length {dim}.")
     points = jax.vmap(x0)(keys).astype(dtype)
     return jnp.broadcast_to(points.reshape(runs, -1), (runs, dim))
+
+
+def ball_radius(radius, points: Float[Array, "runs d"]) -> float:
+    """The radius of the ball whose leaving is divergence: as given, or 10⁴ max(1, ‖x0‖)."""
+    if radius is None:
+        return 1e4 * max(1.0, float(jnp.max(jnp.sqrt(jnp.sum(points * points, axis=1)))))
+    require(np.ndim(radius) == 0 and 0 < radius < 1e18, f"radius is {radius}, but must be between 0 and 1e18.")
+    return float(radius)
+
+
+def describe(part) -> str:
+    """A module in one line, for provenance."""
+    return eqx.tree_pformat(part, short_arrays=True, width=10_000)
+
+
+def describe_start(x0) -> str:
+    """A start in a few words."""
+    if callable(x0):
+        return getattr(x0, "__name__", "function of a key")
+    return str(x0) if np.size(x0) <= 8 else f"vector of {np.size(x0)} numbers"

@@ -25,7 +25,7 @@ def recorded(steps: int, record=None) -> Int[np.ndarray, " times"]:
     steps = int(steps)
     if isinstance(record, str):
         require(record in ("linear", "log"), f'record is "{record}", but must be "linear", "log", a number, or a list of iterations.')
-    if record == "log":
+    if isinstance(record, str) and record == "log":
         chosen = np.concatenate([[0], np.geomspace(1, steps, min(LIMIT, steps))])
     elif record is None or isinstance(record, str):
         chosen = np.linspace(0, steps, min(LIMIT, steps) + 1)

@@ -1,0 +1,1 @@
+"""StableStep against what everyone would write: `python -m benchmarks`."""

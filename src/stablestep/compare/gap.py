@@ -1,0 +1,100 @@
+"""The gap between the optimizer and a model, split into Monte Carlo, integration and model error."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+
+from stablestep.errors import nearest, require
+from stablestep.record import describe, provenance, recorded
+from stablestep.schedule import Schedule
+from stablestep.sde import integrate, model
+from stablestep.setup import Setup
+from stablestep.simulate import simulate
+
+_Z = 1.96  # half width of a 95 % interval in standard errors
+_KINDS = ("first", "classic", "new", "flip")
+
+
+def compare(
+    setup: Setup,
+    *,
+    schedule: Schedule,
+    models: Sequence[str] = ("first", "classic", "new"),
+    x0,
+    time: float,
+    runs: int = 1000,
+    seed: int = 0,
+    substeps: int = 16,
+    form: str = "corrected",
+    record=None,
+    radius: float | None = None,
+    dtype: str = "float32",
+) -> xr.Dataset:
+    """The mean loss of the optimizer and of continuous models at the same times, and where they differ.
+
+    gap = E f(model) − E f(optimizer) is what is measured; `integration_error` is the model's own error of integration (by halving
+    dt); `model_error` = gap − integration_error is what is left for the model. Each comes with a 95 % interval.
+
+    Args:
+        models: names as in `sde.model`.
+        time: the horizon; t = kη.
+        substeps: η/dt. One substep makes the first-order model the optimizer with Gaussian messages, and proves nothing.
+        form, record, radius, dtype: as in `sde.model` and `simulate`.
+
+    Returns:
+        A Dataset over (model, time): `loss_discrete`, `loss_model`, `gap`, `monte_carlo_error` (the half width from sampling alone),
+        `integration_error`, `model_error`, with `_low` and `_high` for the last three, and `diverged_discrete`, `diverged_model`.
+
+    Raises:
+        InvalidInput: for an unknown model or substeps < 2, and as `sde.model` and `simulate`.
+
+    >>> from stablestep import noise, problem, schedule
+    >>> from stablestep.setup import Agents
+    >>> setup = Setup(problem.Quadratic([1.0]), Agents(1, noise.Gaussian(sigma0=1.0)))
+    >>> table = compare(setup, schedule=schedule.Constant(0.1), models=["first", "new"], x0=1.0, time=1.0, runs=200)
+    >>> dict(table.sizes)
+    {'model': 2, 'time': 11}
+    """
+    require(len(models) > 0, "models is empty; name at least one.")
+    for name in models:
+        require(name in _KINDS, f'there is no model "{name}" to compare with. {nearest(str(name), _KINDS)}')
+    require(int(substeps) == substeps and substeps >= 2, f"substeps is {substeps}, but must be a whole number of at least 2; 16 is usual.")
+    steps = max(1, round(time / schedule.eta))
+    marks = recorded(steps, record)
+    common = dict(x0=x0, runs=runs, radius=radius, dtype=dtype)
+    discrete = simulate(setup, schedule=schedule, steps=steps, record=marks, seed=seed, **common)
+    rows = []
+    for index, name in enumerate(models):
+        built = model(setup, name, schedule, form=form, gradient_norm=float(discrete.gradient_norm_mean[0]))
+        dt, fine = schedule.eta / substeps, marks * substeps
+        path = integrate(built, time=steps * schedule.eta, dt=dt, record=fine, seed=seed + 1 + index, **common)
+        rows.append(_row(path.sel(time=path.time[np.isin(path.iteration.values.round(9), marks)]), discrete))
+    table = xr.concat(rows, xr.DataArray(list(models), dims="model", name="model"))
+    attrs = provenance(setup=describe(setup), schedule=describe(schedule), seed=seed, runs=runs, substeps=substeps, form=form, steps=steps)
+    return table.assign_attrs(attrs)
+
+
+def _row(path: xr.Dataset, discrete: xr.Dataset) -> xr.Dataset:
+    values = {name: path[name].values for name in ("loss_mean", "loss_stderr", "integration_error", "integration_error_stderr")}
+    with np.errstate(invalid="ignore"):
+        gap = values["loss_mean"] - discrete.loss_mean.values
+        sampling = np.hypot(values["loss_stderr"], discrete.loss_stderr.values)
+        parts = {
+            "gap": (gap, sampling),
+            "integration_error": (values["integration_error"], values["integration_error_stderr"]),
+            "model_error": (gap - values["integration_error"], np.hypot(sampling, values["integration_error_stderr"])),
+        }
+    columns = {
+        "loss_discrete": discrete.loss_mean.values,
+        "loss_discrete_stderr": discrete.loss_stderr.values,
+        "loss_model": values["loss_mean"],
+        "loss_model_stderr": values["loss_stderr"],
+        "monte_carlo_error": _Z * sampling,
+        "diverged_discrete": discrete.diverged.values,
+        "diverged_model": path.diverged.values,
+    }
+    for name, (value, error) in parts.items():
+        columns |= {name: value, f"{name}_low": value - _Z * error, f"{name}_high": value + _Z * error}
+    coordinates = {"time": discrete.time.values, "iteration": ("time", discrete.iteration.values)}
+    return xr.Dataset({name: ("time", column) for name, column in columns.items()}, coordinates)

@@ -1,0 +1,104 @@
+"""The drifts: each takes a model, a time and a point. With m the mean message, J_m its Jacobian, H = ∇²f, s = η_t m."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from stablestep.compressor import Sign
+from stablestep.errors import InvalidInput, require
+from stablestep.message.part import Part
+from stablestep.noise import StudentT
+from stablestep.problem import Problem
+
+Scalar = Float[Array, ""]
+Vector = Float[Array, " d"]
+
+
+def first(model, t: Scalar, x: Vector) -> Vector:
+    """−η_t m (P Eqs. 31, 53, 87, 126)."""
+    return -model.field(t, x)
+
+
+def classic(model, t: Scalar, x: Vector) -> Vector:
+    """−s − (η/2) J_s s + (η/2) ∂_t s, of weak order 2 (P Eqs. 29, 32 for a constant step; J_s includes ∇ₓη_t)."""
+    s = model.field(t, x)
+    _, change = jax.jvp(model.field, (t, x), (-jnp.ones_like(t), s))
+    return -s - model.eta / 2 * change
+
+
+def new(model, t: Scalar, x: Vector) -> Vector:
+    """−η_t m + (ηη_t²/2) c with g·c = mᵀHm: c = Hg for unbiased messages (P Eqs. 27, 70, 106), diag(m/g) H m for signs."""
+    m, rate = model.law.mean(x), model.rate(t, x)
+    correction = model.law.secant(x) * model.problem.hessian_product(x, m)
+    return -rate * m + model.eta * rate**2 / 2 * correction
+
+
+def flip(model, t: Scalar, x: Vector) -> Vector:
+    """−η_t m + (ηη_t²/2) J_m m: the sign of the classic correction flipped (P Remark A.2)."""
+    m, rate = model.law.mean(x), model.rate(t, x)
+    _, change = jax.jvp(model.law.mean, (x,), (m,))
+    return -rate * m + model.eta * rate**2 / 2 * change
+
+
+def printed_new(model, t: Scalar, x: Vector) -> Vector:
+    """P Eq. 134: −η_t m + (ηη_t²/N) Σ_i Σ_i^-½ H (Ξ'∘Ξ), exactly as printed."""
+    return _printed(model, t, x, 1)
+
+
+def printed_classic(model, t: Scalar, x: Vector) -> Vector:
+    """S2 Eq. 102: as P Eq. 134 with a minus sign, exactly as printed."""
+    return _printed(model, t, x, -1)
+
+
+def _printed(model, t, x, sign: int):
+    rate = model.rate(t, x)
+    gradient, _ = model.law.gradients(x)
+    terms = [
+        weight * _printed_term(part, model.problem, x, gradient)
+        for part, weight in zip(model.law.parts, model.law.weights, strict=True)
+    ]
+    return -rate * model.law.mean(x) + sign * model.eta * rate**2 * sum(terms[1:], start=terms[0])
+
+
+def _printed_term(part: Part, problem: Problem, x: Vector, gradient: Vector) -> Vector:
+    assert isinstance(part.noise, StudentT)
+    z = gradient / part.noise.scale(gradient)
+    twice, twice_slope = jax.jvp(part.noise.odd, (z,), (jnp.ones_like(z),))
+    return problem.hessian_product(x, twice_slope * twice / 4) / part.noise.scale(gradient)
+
+
+def printed_form(kind: str, parts: tuple[Part, ...]):
+    """The drift that a paper prints differently; raises where it prints nothing else."""
+    signs = all(isinstance(part.compressor, Sign) and isinstance(part.noise, StudentT) and not part.silent for part in parts)
+    forms = {"new": printed_new, "classic": printed_classic}
+    if not signs or kind not in forms:
+        raise InvalidInput(
+            f"form='printed' of the model \"{kind}\": the papers print another formula only for Sign messages under Student-t noise, "
+            'with the models "new" (P Eq. 134) and "classic" (S2 Eq. 102); leave form out.'
+        )
+    return forms[kind]
+
+
+def principal(model, t: Scalar, x: Vector) -> Vector:
+    """Σ_i [log(1 − hλ_i)/(hλ_i)] (u_i·g) u_i with h = ηη_t and the Hessian's eigenpairs (λ_i, u_i): the principal flow of
+    Rosca et al. 2023. Exact for gradient descent on quadratics; complex once hλ > 1."""
+    rate = model.rate(t, x.real)
+    step = rate * model.eta
+    hessian = jax.vmap(lambda v: model.problem.hessian_product(x.real, v))(jnp.eye(x.shape[0], dtype=x.real.dtype))
+    values, vectors = jnp.linalg.eigh((hessian + hessian.T) / 2)
+    scaled = step * values
+    small = jnp.abs(scaled) < 1e-6
+    safe = jnp.where(small, 1, scaled).astype(x.dtype)
+    factor = jnp.where(small, -1 - scaled / 2, jnp.log(1 - safe) / safe)
+    gradient = model.problem.gradient(x)
+    basis = vectors.astype(x.dtype)
+    return rate * (basis @ (factor * (basis.T @ gradient)))
+
+
+DRIFTS = {"first": first, "classic": classic, "new": new, "flip": flip, "principal": principal}
+
+
+def check_principal(parts: tuple[Part, ...]) -> None:
+    """The principal flow is a model of noiseless gradient descent."""
+    plain = all(part.silent and part.compressor.deterministic and part.compressor.unbiased for part in parts)
+    require(plain, 'the model "principal" is for noiseless gradient descent; use Agents without noise and compressor, or "new".')

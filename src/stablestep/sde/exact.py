@@ -1,0 +1,77 @@
+"""Exact sampling of the linear models: Ornstein-Uhlenbeck on quadratics with additive noise."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from stablestep.compressor import Identity
+from stablestep.errors import InvalidInput, require
+from stablestep.noise import Gaussian
+from stablestep.problem import Quadratic
+from stablestep.record.engine import Paths
+from stablestep.schedule import Constant
+from stablestep.sde.model import Model
+
+_SIGN = {"first": 0.0, "classic": 1.0, "new": -1.0, "flip": -1.0}
+
+
+def linear_parts(model: Model) -> tuple[np.ndarray, np.ndarray]:
+    """(A, C) with drift −A x and GGᵀ = C: A = H + c(η/2)H², c = 0, 1, −1 for first, classic, new.
+
+    Raises:
+        InvalidInput: if the model is not linear with additive noise.
+    """
+    problem, schedule = model.problem, model.schedule
+    additive = all(isinstance(p.compressor, Identity) and isinstance(p.noise, Gaussian) and not np.any(p.noise.sigma1) for p in model.law.parts)
+    if not (isinstance(problem, Quadratic) and additive and isinstance(schedule, Constant) and model.kind in _SIGN):
+        raise InvalidInput(
+            "an exact solution is known for a Quadratic problem, Identity compression, Gaussian noise with sigma1 = 0, a constant step and "
+            'the models first, classic, new and flip; use method="euler".'
+        )
+    hessian = np.asarray(problem.matrix, float)
+    hessian = np.diag(hessian) if hessian.ndim == 1 else hessian
+    covariance = np.asarray(model.covariance(0.0, jnp.zeros(problem.dim)).as_matrix(), float)
+    return hessian + _SIGN[model.kind] * model.eta / 2 * hessian @ hessian, covariance
+
+
+def transition(drift: np.ndarray, covariance: np.ndarray, time: float) -> tuple[np.ndarray, np.ndarray]:
+    """(e^{−A t}, ∫₀ᵗ e^{−A s} C e^{−A s} ds) for symmetric A: the mean map and covariance over a time t.
+
+    >>> decay, spread = transition(np.eye(1), 2 * np.eye(1), 100.0)
+    >>> float(spread[0, 0])
+    1.0
+    """
+    values, vectors = np.linalg.eigh(drift)
+    inner = vectors.T @ covariance @ vectors
+    total = values[:, None] + values
+    safe = np.where(np.abs(total) < 1e-14, 1, total)
+    weight = np.where(np.abs(total) < 1e-14, time, -np.expm1(-safe * time) / safe)
+    decay = (vectors * np.exp(-values * time)) @ vectors.T
+    return decay, vectors @ (inner * weight) @ vectors.T
+
+
+def exact_paths(model: Model, points: Float[Array, "runs d"], times: np.ndarray, seed: int, radius: float) -> Paths:
+    """Paths with the exact joint law at the recorded times."""
+    require(bool(np.all(np.diff(times) > 0)), "recorded times must increase.")
+    drift, covariance = linear_parts(model)
+    x = np.asarray(points, float)
+    states = [x]
+    for index, gap in enumerate(np.diff(times)):
+        decay, spread = transition(drift, covariance, float(gap))
+        values, vectors = np.linalg.eigh(spread)
+        root = vectors * np.sqrt(np.maximum(values, 0))
+        normal = jax.random.normal(jax.random.fold_in(jax.random.key(seed), index), x.shape)
+        x = x @ decay.T + np.asarray(normal, float) @ root.T
+        states.append(x)
+    stacked = np.stack(states, axis=1)
+    outside = ~(np.linalg.norm(stacked, axis=2) <= radius)
+    hessian = np.asarray(model.problem.matrix, float)  # pyright: ignore[reportAttributeAccessIssue]
+    gradients = stacked * hessian if hessian.ndim == 1 else stacked @ hessian
+    return Paths(
+        loss=np.sum(stacked * gradients, axis=2) / 2,
+        gradient_norm=np.linalg.norm(gradients, axis=2),
+        diverged_at=np.where(outside.any(axis=1), times[outside.argmax(axis=1)], -1.0),
+        observed={},
+        final=x,
+    )

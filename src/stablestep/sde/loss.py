@@ -1,0 +1,94 @@
+"""The loss as a process of its own (P A.4): its drift and volatility, driven by the model's own Brownian motion."""
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jaxtyping import Array, Float
+
+from stablestep.errors import require
+from stablestep.problem import Problem
+from stablestep.record import Process, ball_radius, cast, monte_carlo, recorded, start, working_dtype
+from stablestep.sde.model import Model, steps_of
+
+
+class Joint(Process):
+    """The state (X, Y): X by Euler-Maruyama, dY = (Itô drift of f) dt + (∇f·G) dW with the same dW."""
+
+    problem: Problem
+    model: Model
+    dt: Float[Array, ""]
+    volatility: Float[Array, ""]
+
+    def advance(self, stream, k, x):
+        point, loss = x[:-1], x[-1]
+        t = k.astype(x.dtype) * self.dt
+        pushed = self.model.diffusion(t, point).mv(jnp.sqrt(self.dt) * stream.normal(point.shape[0], x.dtype))
+        gradient = self.model.problem.gradient(point)
+        loss = loss + self.dt * self.model.loss_drift(t, point) + self.volatility * jnp.vdot(gradient, pushed)
+        return jnp.append(point + self.dt * self.model.drift(t, point) + pushed, loss)
+
+    def extra(self, x):
+        return {"process": x[-1]}
+
+
+class Inner(Problem):
+    """A problem on all coordinates but the last."""
+
+    inner: Problem
+
+    @property
+    def dim(self) -> int:
+        """One more than the inner dimension."""
+        return self.inner.dim + 1
+
+    def value(self, x):
+        return self.inner.value(x[:-1])
+
+    def gradient(self, x):
+        return jnp.append(self.inner.gradient(x[:-1]), jnp.zeros_like(x[-1]))
+
+
+def loss_process(
+    model: Model,
+    *,
+    x0,
+    time: float,
+    dt: float | None = None,
+    runs: int = 100,
+    seed: int = 0,
+    form: str = "corrected",
+    record=None,
+    radius: float | None = None,
+    dtype: str = "float32",
+) -> xr.Dataset:
+    """The loss process Y beside f(X) on the same paths: dY = (∇f·b + ½ tr(H GGᵀ)) dt + ∇fᵀG dW.
+
+    Arguments as in `integrate`; form="printed" takes the volatility of P Eq. 52, which lacks a factor √η. Costs d Hessian products a step.
+
+    Returns:
+        A Dataset with `loss` (f(X_t)) and `process` (Y_t), both (run, time), NaN after divergence.
+
+    >>> from stablestep import noise, problem, schedule, sde
+    >>> from stablestep.setup import Agents, Setup
+    >>> setup = Setup(problem.Quadratic([1.0]), Agents(1, noise.Gaussian(sigma0=0.5)))
+    >>> found = loss_process(sde.model(setup, "new", schedule.Constant(0.1)), x0=1.0, time=1.0, dt=0.001)
+    >>> bool(abs(found.loss - found.process).max() < 0.05)
+    True
+    """
+    require(not model.noiseless, "a model without noise has no volatility; f along an ODE is what integrate records.")
+    require(form in ("corrected", "printed"), f'form is "{form}", but must be "corrected" or "printed".')
+    steps, step = steps_of(time, dt, model.eta)
+    marks = recorded(steps, record)
+    with working_dtype(dtype) as kind:
+        problem = cast(model.problem, kind)
+        points = start(x0, problem, runs, seed, kind)
+        ball = ball_radius(radius, points)
+        joined = jnp.concatenate([points, eqx.filter_vmap(problem.value)(points)[:, None]], axis=1)
+        scale = 1.0 if form == "corrected" else model.eta**-0.5
+        process = cast(Joint(Inner(model.problem), model, step, scale), kind)
+        paths = monte_carlo(process, joined, marks, seed, ball)
+    gone = (paths.diverged_at[:, None] >= 0) & (paths.diverged_at[:, None] <= marks)
+    variables = {"loss": paths.loss, "process": paths.observed["process"]}
+    masked = {name: (("run", "time"), np.where(gone, np.nan, values)) for name, values in variables.items()}
+    return xr.Dataset(masked, {"time": marks * step}, {"form": form, "dt": step, "seed": seed, "model": model.kind})

@@ -1,0 +1,177 @@
+"""A continuous model of an optimizer, built from the law of its messages."""
+
+import math
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import lineax as lx
+import numpy as np
+from jaxtyping import Array, Float
+
+from stablestep.errors import InvalidInput, nearest, require
+from stablestep.message import Law, law
+from stablestep.noise import StudentT
+from stablestep.problem import Problem
+from stablestep.schedule import Clip, LocalNorms, Schedule, Seen, StepLimit
+from stablestep.sde import drift as drifts
+from stablestep.setup import Setup
+
+Scalar = Float[Array, ""]
+Vector = Float[Array, " d"]
+_DENSE = 512
+
+
+class Model(eqx.Module):
+    """dX = drift(t, X) dt + diffusion(t, X) dW, with diffusion·diffusionᵀ = ηη_t² Cov(mean message); t = kη."""
+
+    problem: Problem
+    law: Law
+    schedule: Schedule
+    eta: float
+    kind: str = eqx.field(static=True)
+    form: str = eqx.field(static=True)
+    noiseless: bool = eqx.field(static=True)
+
+    def rate(self, t: Scalar, x: Vector) -> Scalar:
+        """η_t at (t, x): the step of the schedule over η."""
+        gradient = self.problem.gradient(x)
+        square = jnp.sum(gradient * gradient)
+        # The double where keeps the derivative of the root finite at a stationary point.
+        norm = jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
+        unseen = jnp.full_like(norm, jnp.nan)
+        return self.schedule.step(t, Seen(norm, unseen, unseen)) / self.eta
+
+    def field(self, t: Scalar, x: Vector) -> Vector:
+        """s(t, x) = η_t m(x), the mean step over η."""
+        return self.rate(t, x) * self.law.mean(x)
+
+    def drift(self, t, x) -> Vector:
+        """The drift at time t and point x (d,)."""
+        t, x = _arguments(t, x)
+        function = drifts.DRIFTS[self.kind] if self.form == "corrected" else drifts.printed_form(self.kind, self.law.parts)
+        return function(self, t, x)
+
+    def diffusion(self, t, x) -> lx.AbstractLinearOperator:
+        """G with GGᵀ = ηη_t² Cov(mean message): diagonal where the covariance is, else its symmetric root (d ≤ 512)."""
+        t, x = _arguments(t, x)
+        scale = self.rate(t, x) * jnp.sqrt(jnp.asarray(self.eta, x.dtype))
+        covariance = self.law.covariance(x)
+        if lx.is_diagonal(covariance):
+            return lx.DiagonalLinearOperator(scale * jnp.sqrt(lx.diagonal(covariance)))
+        return lx.MatrixLinearOperator(scale * _root(covariance.as_matrix()), lx.symmetric_tag)
+
+    def covariance(self, t, x) -> lx.AbstractLinearOperator:
+        """GGᵀ = ηη_t² Cov(mean message)."""
+        t, x = _arguments(t, x)
+        return self.law.covariance(x) * (self.eta * self.rate(t, x) ** 2)
+
+    def loss_drift(self, t, x) -> Scalar:
+        """Itô drift of f(X_t): ∇f·drift + ½ tr(H GGᵀ) (P Eqs. 45-51). Costs d Hessian products."""
+        t, x = _arguments(t, x)
+        if self.noiseless:
+            return jnp.vdot(self.problem.gradient(x), self.drift(t, x))
+        unit = jnp.eye(x.shape[0], dtype=x.dtype)
+        rows = jax.vmap(lambda v: self.problem.hessian_product(x, v))(unit)
+        covariance = self.covariance(t, x)
+        trace = jnp.sum(jnp.diagonal(rows) * lx.diagonal(covariance)) if lx.is_diagonal(covariance) else jnp.sum(rows * covariance.as_matrix())
+        return jnp.vdot(self.problem.gradient(x), self.drift(t, x)) + trace / 2
+
+    def loss_volatility(self, t, x, form: str = "corrected") -> Scalar:
+        """Volatility of f(X_t): √(ηη_t² gᵀCg), C the covariance of the mean message; form="printed" is P Eq. 52, without the η."""
+        t, x = _arguments(t, x)
+        require(form in ("corrected", "printed"), f'form is "{form}", but must be "corrected" or "printed".')
+        gradient = self.problem.gradient(x)
+        square = jnp.vdot(gradient, self.covariance(t, x).mv(gradient))
+        return jnp.sqrt(square if form == "corrected" else square / self.eta)
+
+
+def _arguments(t, x) -> tuple[Scalar, Vector]:
+    x = jnp.asarray(x)
+    return jnp.asarray(t, x.real.dtype), x
+
+
+def _root(matrix: Float[Array, "d d"]) -> Float[Array, "d d"]:
+    values, vectors = jnp.linalg.eigh((matrix + matrix.T) / 2)
+    return (vectors * jnp.sqrt(jnp.maximum(values, 0))) @ vectors.T
+
+
+def model(setup: Setup, kind: str, schedule: Schedule, form: str = "corrected", gradient_norm: float | None = None) -> Model:
+    """The continuous model `kind` of the optimizer that `setup` and `schedule` describe.
+
+    Args:
+        kind: "first" (−m), "classic" (−m − (η/2)J_m m), "new" (−m + (η/2)c with g·c = mᵀHm; c = Hg for unbiased messages),
+            "flip" (−m + (η/2)J_m m), or "principal" (gradient descent only).
+        schedule: η and η_t. It may depend on the time and the gradient norm, not on what only the server's messages show.
+        form: "printed" gives P Eq. 134 ("new") and S2 Eq. 102 ("classic") for signs.
+        gradient_norm: ‖∇f(x0)‖, which a `StepLimit` without L1 needs.
+
+    Raises:
+        InvalidInput: for an unknown kind or form, a schedule without a model, or messages whose covariance does not exist.
+
+    >>> from stablestep import problem, schedule
+    >>> from stablestep.setup import Agents
+    >>> sde = model(Setup(problem.Quadratic([2.0]), Agents(1)), "new", schedule.Constant(0.1))
+    >>> float(sde.drift(0.0, jnp.array([1.0]))[0])     # −2 + (0.1/2)·2·2
+    -1.7999999...
+    """
+    require(isinstance(kind, str) and kind in drifts.DRIFTS, f'there is no model "{kind}". {nearest(str(kind), drifts.DRIFTS)}')
+    require(form in ("corrected", "printed"), f'form is "{form}", but must be "corrected" or "printed".')
+    _check_schedule(schedule, kind)
+    messages = law(setup)
+    if form == "printed":
+        drifts.printed_form(kind, messages.parts)
+    if kind == "principal":
+        drifts.check_principal(messages.parts)
+    bound = schedule
+    if isinstance(schedule, StepLimit):
+        needed = schedule.L1 is None and schedule.constants is None
+        require(gradient_norm is not None or not needed, "StepLimit without L1 needs gradient_norm, the gradient's norm at x0; give one.")
+        bound = schedule.bind(setup, gradient_norm if gradient_norm is not None else math.nan)
+    silent = all(part.silent and part.compressor.deterministic for part in messages.parts)
+    built = Model(setup.problem, messages, bound, float(schedule.eta), kind, form, silent)
+    _check_moments(built)
+    return built
+
+
+def _check_schedule(schedule: Schedule, kind: str) -> None:
+    require(isinstance(schedule, Schedule), f"schedule is {schedule!r}, but must be a schedule, such as schedule.Constant(0.1).")
+    require(
+        not isinstance(schedule, (LocalNorms, Clip)),
+        f"{type(schedule).__name__} depends on the messages themselves, so it has no continuous model; "
+        "use Constant, Polynomial, Custom or StepLimit.",
+    )
+
+
+def _check_moments(built: Model) -> None:
+    for part in built.law.parts:
+        if part.compressor.unbiased and isinstance(part.noise, StudentT) and not part.noise.has_variance:
+            raise InvalidInput(
+                f"Student-t noise with df = {part.noise.df:g} has no variance, so {type(part.compressor).__name__} messages have no SDE; "
+                "signs do: use compressor=Sign(), or df > 2."
+            )
+    if built.noiseless:
+        return
+    point = jnp.zeros(built.problem.dim)
+    diagonal = []
+
+    def probe(x):
+        covariance = built.law.covariance(x)
+        diagonal.append(lx.is_diagonal(covariance))
+        return built.law.mean(x), covariance.mv(x)
+
+    jax.eval_shape(probe, point)
+    require(
+        diagonal[0] or built.problem.dim <= _DENSE,
+        f"the messages' covariance is not diagonal, and its root needs d ≤ {_DENSE}, but d is {built.problem.dim}; "
+        "use RandomSparsification instead of RandK, or a smaller problem.",
+    )
+
+
+def steps_of(time: float, dt: float | None, eta: float) -> tuple[int, float]:
+    """How many steps of which length: dt by default η/16, adjusted so that whole steps reach `time`."""
+    chosen = eta / 16 if dt is None else dt
+    require(np.ndim(chosen) == 0 and bool(0 < chosen <= eta * (1 + 1e-9)), f"dt is {chosen}, but must be in (0, η], η = {eta:g}; η/16 is the default.")
+    require(np.ndim(time) == 0 and bool(0 < time < math.inf), f"time is {time}, but must be a finite number greater than 0.")
+    steps = max(1, round(time / chosen))
+    return steps, time / steps
