@@ -1,7 +1,7 @@
 """Paired timings: both sides alternate within one run, so that a slow moment of the machine slows both.
 
-Baselines run in a process of their own, kept between timings: NumPy, PyTorch and JAX with all their default threads. (In a process
-with several CPU devices XLA gives a single device fewer threads, which would slow the JAX baseline down.)
+Baselines run in a process of their own, kept between timings, with all their default threads. (In a process with
+several CPU devices XLA gives a single device fewer threads, which would slow the JAX baseline down.)
 """
 
 import gc
@@ -37,7 +37,7 @@ def other_process() -> ProcessPoolExecutor:
 
 
 def paired(sides: Sequence[Side], repetitions: int) -> np.ndarray:
-    """Nanoseconds of wall time for each coordinate-step, (sides, repetitions); the first call, which compiles, is left out."""
+    """Wall time in ns for each coordinate-step, (sides, repetitions); the first call, which compiles, is left out."""
     for side in sides:
         side.nanoseconds()
     return np.array([[side.nanoseconds() for side in sides] for _ in range(repetitions)]).T

@@ -63,11 +63,11 @@ RANDOM = ("bernoulli", "rand-2", "rand-block", "qsgd", "terngrad", "natural")
 LINEAR = ("identity", "bernoulli", "rand-2", "rand-block")
 ROWS = [
     *itertools.product(NOISES, COMPRESSORS, ["own"], [5]),
-    *itertools.product(["zero", "gaussian", "t12-multivariate"], RANDOM, ["shared"], [5]),
-    *itertools.product(["minibatch", "t1.5"], ["bernoulli", "qsgd"], ["shared"], [5]),
+    *itertools.product(["zero", "gaussian"], RANDOM, ["shared"], [5]),
+    *itertools.product(["minibatch", "t1.5", "t12-multivariate"], ["bernoulli", "qsgd"], ["shared"], [5]),
     *itertools.product(["gaussian", "t1.5"], ["bernoulli", "rand-2", "sign"], ["own"], [1]),
-    ("t1.5", "sign", "own", 300),
-    ("gaussian", "bernoulli", "own", 300),
+    ("t1.5", "sign", "own", 60),
+    ("gaussian", "bernoulli", "own", 60),
     ("gaussian", "bernoulli", "shared", 1),
 ]
 

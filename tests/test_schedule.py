@@ -54,8 +54,8 @@ def test_phi_is_that_of_the_steps_taken():
     schedule = Polynomial(0.01, 0.6)
     times = (np.arange(100_000) + 0.5) * 0.01
     relative = np.asarray(schedule.step(jnp.asarray(times), seen())) / schedule.eta
-    assert schedule.phi(1, 1000.0) == pytest.approx(np.sum(relative) * 0.01, rel=1e-6)
-    assert schedule.phi(2, 1000.0) == pytest.approx(np.sum(relative**2) * 0.01, rel=1e-6)
+    assert schedule.phi(1, 1000.0) == pytest.approx(np.sum(relative) * 0.01, rel=1e-5)
+    assert schedule.phi(2, 1000.0) == pytest.approx(np.sum(relative**2) * 0.01, rel=1e-5)
 
 
 @pytest.mark.parametrize(("power", "slope"), [(0.6, -0.392), (0.75, -0.255), (0.9, -0.125)])

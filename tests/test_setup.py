@@ -52,7 +52,7 @@ def test_all_groups_may_carry_their_own():
         ("sigma1", 7.0, lambda s: s.groups[0].noise.sigma1),
         ("omega", 7.0, lambda s: s.groups[0].compressor.omega(8)),
         ("df", 7.0, lambda s: s.groups[1].noise.df),
-        ("scale", 7.0, lambda s: s.groups[1].noise.scale),
+        ("scale", 7.0, lambda s: s.groups[1].noise.sigma),
         ("dim", 7, lambda s: s.dim),
         ("mask", "shared", lambda s: s.groups[0].mask),
     ],

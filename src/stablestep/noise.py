@@ -110,10 +110,14 @@ class _Scaled(Noise):
         return jnp.where(quiet, jnp.sign(gradient), self.odd(gradient / jnp.where(quiet, 1, scale)))
 
     def sign_slope(self, gradient):
-        z = gradient / self.scale(gradient)
+        scale = self.scale(gradient)
+        quiet, positive = scale == 0, jnp.where(scale == 0, 1, scale)
+        z = gradient / positive
         small = jnp.abs(z) < 1e-3
         at_zero = jax.jvp(self.odd, (jnp.zeros_like(z),), (jnp.ones_like(z),))[1]
-        return jnp.where(small, at_zero, self.odd(z) / jnp.where(small, 1, z)) / self.scale(gradient)
+        noisy = jnp.where(small, at_zero, self.odd(z) / jnp.where(small, 1, z)) / positive
+        # Without noise the ratio is 1/|g|; where g = 0 as well the sign is 0, and any finite ratio gives it.
+        return jnp.where(quiet, jnp.where(gradient == 0, 0, 1 / jnp.where(gradient == 0, 1, jnp.abs(gradient))), noisy)
 
 
 class Gaussian(_Scaled):

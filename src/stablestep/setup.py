@@ -52,8 +52,14 @@ def _instance(name: str, value, kind: type, default):
     if value is None:
         return default
     hint = f", for example {kind.__name__.lower()}.{value.__name__}(…)" if isinstance(value, type) else ""
-    require(isinstance(value, kind), f"{name} is {value!r}, but must be a {kind.__name__}{hint}.")
+    require(isinstance(value, kind), f"{name} is {_shown(value)}, but must be a {kind.__name__}{hint}.")
     return value
+
+
+def _shown(value) -> str:
+    """A value in one line of an error message."""
+    line = " ".join(repr(value).split())
+    return line if len(line) <= 80 else line[:80] + "…"
 
 
 class Setup(eqx.Module):
@@ -75,10 +81,10 @@ class Setup(eqx.Module):
     problem: Problem
 
     def __init__(self, problem: Problem | None, *groups: Agents):
-        require(problem is None or isinstance(problem, Problem), f"problem is {problem!r}, but must be a Problem, such as problem.Quartic(dim=10).")
+        require(problem is None or isinstance(problem, Problem), f"problem is {_shown(problem)}, but must be a Problem, such as problem.Quartic(dim=10).")
         require(len(groups) > 0, "a Setup needs at least one group of agents, such as Agents(4).")
         for group in groups:
-            require(isinstance(group, Agents), f"{group!r} is not a group of agents; write Setup(problem, Agents(…), …).")
+            require(isinstance(group, Agents), f"{_shown(group)} is not a group of agents; write Setup(problem, Agents(…), …).")
         require(
             problem is not None or all(group.problem is not None for group in groups),
             "problem is None, but a group of agents has no problem of its own; give one or the other.",

@@ -55,6 +55,9 @@ class Part(eqx.Module):
         """The ratio of each coordinate of the mean message to that of the gradient, where the former depends on the latter only."""
         if self.compressor.unbiased:
             return jnp.ones_like(gradient)
+        if self.silent:
+            still = gradient == 0
+            return jnp.where(still, 0, self.mean(gradient, gradient) / jnp.where(still, 1, gradient))
         return self._of_signs(self.noise.sign_slope, gradient)
 
     def covariance(self, x: Vector, gradient: Vector) -> lx.AbstractLinearOperator:
@@ -68,13 +71,13 @@ class Part(eqx.Module):
             raise self.compressor.no_covariance("with shared randomness")
         return self.compressor.covariance(gradient, None if noise is None else noise / self.count)
 
-    def _of_signs(self, function: Callable, gradient: Vector) -> Vector:
+    def _of_signs(self, function: Callable, gradient: Vector, what: str = "mean") -> Vector:
         if not isinstance(self.compressor, Sign):
-            raise self._sample_instead("mean")
+            raise self._sample_instead(what)
         try:
             return function(gradient)
         except InvalidInput as error:
-            raise self._sample_instead("mean") from error
+            raise self._sample_instead(what) from error
 
     def _sample_instead(self, what: str) -> InvalidInput:
         return InvalidInput(
@@ -85,9 +88,10 @@ class Part(eqx.Module):
     def _sign_covariance(self, gradient: Vector) -> lx.AbstractLinearOperator:
         if self.silent:
             return lx.DiagonalLinearOperator(jnp.zeros_like(gradient))
+        wrong = self._of_signs(self.noise.flip_probability, gradient, "covariance")
         if isinstance(self.noise, StudentT) and not self.noise.independent:
             return multivariate_sign_covariance(self.noise, gradient)
-        _, wrong = sides(gradient, self._of_signs(self.noise.flip_probability, gradient))
+        _, wrong = sides(gradient, wrong)
         return lx.DiagonalLinearOperator(4 * wrong * (1 - wrong))
 
 

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from stablestep.compressor import Sign
@@ -79,20 +80,27 @@ def printed_form(kind: str, parts: tuple[Part, ...]):
     return forms[kind]
 
 
+def check_printed(parts: tuple[Part, ...], differs: bool) -> None:
+    """The printed formulas know one landscape, and divide by every scale."""
+    require(not differs, "form='printed' is for agents with one landscape (P Eq. 134, S2 Eq. 102); leave form out, or the agents' own problems.")
+    least = min(float(np.min(part.noise.sigma)) for part in parts if isinstance(part.noise, StudentT))
+    require(least > 0, f"form='printed' divides by every scale of the noise, but one is {least:g}; leave form out, or give a positive scale.")
+
+
 def principal(model, t: Scalar, x: Vector) -> Vector:
     """Σ_i [log(1 − hλ_i)/(hλ_i)] (u_i·g) u_i with h = ηη_t and the Hessian's eigenpairs (λ_i, u_i): the principal flow of
-    Rosca et al. 2023. Exact for gradient descent on quadratics; complex once hλ > 1."""
-    rate = model.rate(t, x.real)
-    step = rate * model.eta
-    hessian = jax.vmap(lambda v: model.problem.hessian_product(x.real, v))(jnp.eye(x.shape[0], dtype=x.real.dtype))
+    Rosca et al. 2023. Exact for gradient descent on quadratics; complex once hλ > 1. Derivatives are taken at Re x, and
+    g(x) = ∇f(Re x) + H i Im x."""
+    real = x.real
+    rate = model.rate(t, real)
+    hessian = jax.vmap(lambda v: model.problem.hessian_product(real, v))(jnp.eye(x.shape[0], dtype=real.dtype))
     values, vectors = jnp.linalg.eigh((hessian + hessian.T) / 2)
-    scaled = step * values
-    small = jnp.abs(scaled) < 1e-6
-    safe = jnp.where(small, 1, scaled).astype(x.dtype)
-    factor = jnp.where(small, -1 - scaled / 2, jnp.log(1 - safe) / safe)
-    gradient = model.problem.gradient(x)
-    basis = vectors.astype(x.dtype)
-    return rate * (basis @ (factor * (basis.T @ gradient)))
+    scaled, basis = (rate * model.eta * values).astype(x.dtype), vectors.astype(x.dtype)
+    flat = scaled == 0
+    safe = jnp.where(flat, 1, scaled)
+    factor = jnp.where(flat, -1, jnp.log1p(-safe) / safe)
+    gradient = model.problem.gradient(real).astype(x.dtype) + hessian.astype(x.dtype) @ (x - real.astype(x.dtype))
+    return rate.astype(x.dtype) * (basis @ (factor * (basis.T @ gradient)))
 
 
 DRIFTS = {"first": first, "classic": classic, "new": new, "flip": flip, "principal": principal}

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from stablestep.errors import require
 from stablestep.problem import Problem
 from stablestep.record import Process, ball_radius, cast, monte_carlo, recorded, start, working_dtype
-from stablestep.sde.model import Model, steps_of
+from stablestep.sde.model import Model, check_start, steps_of
 
 
 class Joint(Process):
@@ -83,6 +83,7 @@ def loss_process(
     with working_dtype(dtype) as kind:
         problem = cast(model.problem, kind)
         points = start(x0, problem, runs, seed, kind)
+        check_start(model, points)
         ball = ball_radius(radius, points)
         joined = jnp.concatenate([points, eqx.filter_vmap(problem.value)(points)[:, None]], axis=1)
         scale = 1.0 if form == "corrected" else model.eta**-0.5

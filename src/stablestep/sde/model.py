@@ -7,12 +7,14 @@ import jax
 import jax.numpy as jnp
 import lineax as lx
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Float
 
 from stablestep.errors import InvalidInput, nearest, require
 from stablestep.message import Law, law
 from stablestep.noise import StudentT
 from stablestep.problem import Problem
+from stablestep.record import cast
 from stablestep.schedule import Clip, LocalNorms, Schedule, Seen, StepLimit
 from stablestep.sde import drift as drifts
 from stablestep.setup import Setup
@@ -121,6 +123,7 @@ def model(setup: Setup, kind: str, schedule: Schedule, form: str = "corrected", 
     messages = law(setup)
     if form == "printed":
         drifts.printed_form(kind, messages.parts)
+        drifts.check_printed(messages.parts, messages.differs)
     if kind == "principal":
         drifts.check_principal(messages.parts)
     bound = schedule
@@ -150,9 +153,13 @@ def _check_moments(built: Model) -> None:
                 f"Student-t noise with df = {part.noise.df:g} has no variance, so {type(part.compressor).__name__} messages have no SDE; "
                 "signs do: use compressor=Sign(), or df > 2."
             )
-    if built.noiseless:
-        return
     point = jnp.zeros(built.problem.dim)
+    if not built.noiseless:
+        _check_covariance(built, point)
+    jax.eval_shape(lambda x: built.drift(0.0, x), point)
+
+
+def _check_covariance(built: Model, point: Vector) -> None:
     diagonal = []
 
     def probe(x):
@@ -166,6 +173,29 @@ def _check_moments(built: Model) -> None:
         f"the messages' covariance is not diagonal, and its root needs d ≤ {_DENSE}, but d is {built.problem.dim}; "
         "use RandomSparsification instead of RandK, or a smaller problem.",
     )
+
+
+def check_start(built: Model, points: Float[Array, "runs d"]) -> None:
+    """Raise `InvalidInput` where the drift does not exist or is not finite at the runs' first points."""
+    flow = built.kind == "principal"
+    probe = lax.complex(points[:16], jnp.zeros_like(points[:16])) if flow else points[:16]
+    try:
+        found = _drifts(cast(built, points.dtype), probe)
+    except (TypeError, NotImplementedError) as error:
+        raise InvalidInput(
+            f'the model "{built.kind}" needs a derivative of {type(built.problem).__name__} that JAX cannot take '
+            f'({str(error).splitlines()[0]}); write f with jax.numpy, or use "first".'
+        ) from error
+    cause = "an eigenvalue of the Hessian is 1/η" if flow else "a second derivative of f does not exist"
+    require(
+        bool(jnp.all(jnp.isfinite(found))),
+        f'the drift of the model "{built.kind}" is not finite at x0, because {cause} there; start elsewhere, or use another model or η.',
+    )
+
+
+@eqx.filter_jit
+def _drifts(built: Model, points: Float[Array, "runs d"]) -> Float[Array, "runs d"]:
+    return jax.vmap(lambda x: built.drift(0.0, x))(points)
 
 
 def steps_of(time: float, dt: float | None, eta: float) -> tuple[int, float]:

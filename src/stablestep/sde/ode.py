@@ -1,57 +1,69 @@
 """Models without noise as ODEs, by diffrax with error control; explosions are found by an event."""
 
 import diffrax
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Float
 
 from stablestep.errors import require
-from stablestep.record.engine import Paths
+from stablestep.record import Paths, cast
 from stablestep.sde.model import Model
 
 
 def ode_paths(model: Model, points: Float[Array, "runs d"], times: np.ndarray, radius: float) -> Paths:
     """The solution from each of `points`; `diverged_at` is the time at which it leaves the ball. The principal flow is carried as (Re, Im)."""
     require(model.noiseless, 'method="ode" is for models without noise; use "euler", or a setup whose agents have neither noise nor compressor.')
-    complex_ = model.kind == "principal"
-    states = jnp.concatenate([points, jnp.zeros_like(points)], axis=1) if complex_ else points
-    solved, end = (np.asarray(part) for part in jax.vmap(lambda y: _solve(model, y, jnp.asarray(times), radius, complex_))(states))
-    real = jnp.asarray(solved[..., : points.shape[1]])
-    value = jax.vmap(jax.vmap(lambda x: model.problem.value(x)))(real)
-    gradient = jax.vmap(jax.vmap(lambda x: model.problem.gradient(x)))(real)
+    states = jnp.concatenate([points, jnp.zeros_like(points)], axis=1) if model.kind == "principal" else points
+    numbers = cast((model, times, radius), points.dtype)  # arrays, so that new values do not recompile
+    solved, end, value, norm = (np.asarray(part) for part in _solve(*numbers, states))
     lost = ~(np.linalg.norm(solved[:, -1], axis=1) <= radius)
     return Paths(
-        loss=np.asarray(value),
-        gradient_norm=np.asarray(jnp.linalg.norm(gradient, axis=2)),
+        loss=value,
+        gradient_norm=norm,
         diverged_at=np.where(lost, end, -1.0),
         observed={},
         final=solved[:, -1, : points.shape[1]],
     )
 
 
-def _solve(model: Model, state, times, radius: float, complex_: bool):
-    def field(t, y, _):
-        if not complex_:
-            return model.drift(t, y)
-        real, imaginary = jnp.split(y, 2)
-        flow = model.drift(t, real + 1j * imaginary)
-        return jnp.concatenate([flow.real, flow.imag])
+@eqx.filter_jit
+def _solve(model: Model, times, radius, states):
+    solved, end = jax.vmap(lambda state: _path(model, times, radius, state))(states)
+    real = solved[..., : model.problem.dim]
+    gradient = jax.vmap(jax.vmap(model.problem.gradient))(real)
+    return solved, end, jax.vmap(jax.vmap(model.problem.value))(real), jnp.sqrt(jnp.sum(gradient * gradient, axis=-1))
 
-    def left(t, y, args, **_):
-        return ~(jnp.sum(y * y) <= radius**2)
 
+def _path(model: Model, times, radius, state):
     solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(field),
-        diffrax.Dopri8(),
+        diffrax.ODETerm(_field),
+        diffrax.Tsit5(),
         times[0],
         times[-1],
         None,
         state,
+        args=(model, radius),
         saveat=diffrax.SaveAt(subs=[diffrax.SubSaveAt(ts=times), diffrax.SubSaveAt(t1=True)]),
         stepsize_controller=diffrax.PIDController(rtol=1e-9, atol=1e-12, dtmin=1e-14, force_dtmin=True),
-        event=diffrax.Event(left),
+        event=diffrax.Event(_left),
         max_steps=100_000,
         throw=False,
     )
     return solution.ys[0], solution.ts[1][0]
+
+
+def _field(t, y, args):
+    model, _ = args
+    if model.kind != "principal":
+        return model.drift(t, y)
+    real, imaginary = jnp.split(y, 2)
+    flow = model.drift(t, lax.complex(real, imaginary))
+    return jnp.concatenate([flow.real, flow.imag])
+
+
+def _left(t, y, args, **_):
+    _, radius = args
+    return ~(jnp.sum(y * y) <= radius**2)

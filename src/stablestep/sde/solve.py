@@ -23,7 +23,7 @@ from stablestep.record import (
 )
 from stablestep.sde.euler import Coupled, Euler, Half
 from stablestep.sde.exact import exact_paths
-from stablestep.sde.model import Model, steps_of
+from stablestep.sde.model import Model, check_start, steps_of
 from stablestep.sde.ode import ode_paths
 
 METHODS = ("euler", "tamed", "exact", "ode")
@@ -54,7 +54,7 @@ def integrate(
             Euler-Maruyama of the first-order model is the optimizer with Gaussian messages.
         method: "euler" (Euler-Maruyama, the default), "tamed" (its drift step divided by 1 + dt‖drift‖, for drifts that grow
             faster than linearly), "exact" (Ornstein-Uhlenbeck: quadratics with additive noise), or "ode" (models without noise, by
-            diffrax's Dopri8 with error control, in float64; the default of the principal flow).
+            diffrax's Tsit5 with error control, in float64; the default of the principal flow).
         x0, runs, seed, record, observe, final, radius, dtype, progress: as in `simulate`; `record` counts steps of dt.
 
     Returns:
@@ -83,6 +83,7 @@ def integrate(
     with working_dtype("float64" if method in ("exact", "ode") else dtype) as kind:
         problem = cast(model.problem, kind)
         points = start(x0, problem, runs, seed, kind)
+        check_start(model, points)
         ball = ball_radius(radius, points)
         if method == "exact":
             paths = _in_steps(exact_paths(model, points, marks * step, seed, ball), step)
