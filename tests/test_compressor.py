@@ -31,7 +31,9 @@ EIGHT = np.array([1.0, -0.5, 2.0, 0.3, 0.0, -3.0, 0.25, 1.7])
 
 @eqx.filter_jit
 def _compress(compressor, root, gradient, indices):
-    draw = lambda i: compressor.compress(root.child(i).uniform(compressor.draws(len(gradient)), gradient.dtype), gradient)  # noqa: E731
+    def draw(index):
+        return compressor.compress(root.child(index).uniform(compressor.draws(len(gradient)), gradient.dtype), gradient)
+
     return jax.vmap(draw)(indices)
 
 
@@ -70,7 +72,11 @@ UNBIASED = {
     "terngrad": Case(TernGrad(), (math.sqrt(8) - 1) / 2, 32 + 16),
     "natural": Case(NaturalCompression(), 0.125, 72),
 }
-BIASED = {"sign": Case(Sign(), math.nan, 8), "top-3": Case(TopK(3), math.nan, 105), "top": Case(TopK(fraction=0.25), 0, 70)}
+BIASED = {
+    "sign": Case(Sign(), math.nan, 8),
+    "top-3": Case(TopK(3), math.nan, 105),
+    "top": Case(TopK(fraction=0.25), 0, 70),
+}
 ALL = UNBIASED | BIASED
 
 
@@ -96,7 +102,7 @@ def test_unbiased_and_within_omega(name, seed):
         assert_mean(error, allowed)
     else:
         assert error.mean() < allowed + 5 * error.std() / np.sqrt(DRAWS)
-    if case.equality and 0 < case.omega:
+    if case.equality and case.omega > 0:
         with assert_fails("ω · 1.1"):
             assert_mean(error, 1.1 * allowed)
 
@@ -156,11 +162,16 @@ NOISE = np.array([[1.0, 0.3, 0.0, -0.2], [0.3, 0.5, 0.1, 0.0], [0.0, 0.1, 2.0, 0
 
 @pytest.mark.parametrize("noise", [NOISE, np.diag(np.diag(NOISE))], ids=["full", "diagonal"])
 @pytest.mark.parametrize(
-    "compressor", [Identity(), RandomSparsification(4.0), RandK(2), RandK(1), RandK(2, block=2), RandK(fraction=0.5, block=3)]
+    "compressor",
+    [Identity(), RandomSparsification(4.0), RandK(2), RandK(1), RandK(2, block=2), RandK(fraction=0.5, block=3)],
 )
 def test_covariance_of_a_noisy_gradient(compressor, noise, seed):
-    """The law of total covariance, by averaging the exact conditional covariance over noise: Cov = E Cov(C|G) + Cov G."""
-    operator = lx.DiagonalLinearOperator(jnp.diag(noise)) if np.all(noise == np.diag(np.diag(noise))) else lx.MatrixLinearOperator(jnp.asarray(noise))
+    """Cov = E Cov(C|G) + Cov G, the first term by averaging the exact conditional covariance over the noise."""
+    operator = (
+        lx.DiagonalLinearOperator(jnp.diag(noise))
+        if np.all(noise == np.diag(np.diag(noise)))
+        else lx.MatrixLinearOperator(jnp.asarray(noise))
+    )
     given = np.asarray(compressor.covariance(jnp.asarray(G), operator).as_matrix())
     # E Cov(C|G) is quadratic in G: an average over the 2d points g ± √d·(root of the covariance) is exact.
     roots = np.sqrt(4) * np.linalg.cholesky(noise)
@@ -239,7 +250,9 @@ def test_scaling_in_float32(name, scale, seed):
     if name.startswith("qsgd") and scale < 1e-15:
         return  # the squared norm underflows
     small = messages(UNBIASED[name].compressor, EIGHT, seed, jnp.float32, count=20)
-    np.testing.assert_array_equal(messages(UNBIASED[name].compressor, factor * EIGHT, seed, jnp.float32, count=20), factor * small)
+    np.testing.assert_array_equal(
+        messages(UNBIASED[name].compressor, factor * EIGHT, seed, jnp.float32, count=20), factor * small
+    )
 
 
 def test_sign_of_zero_is_zero(seed):

@@ -1,4 +1,4 @@
-"""The law of the mean message: exact laws against agent-by-agent sampling, closed forms against both, for every pair."""
+"""The law of the mean message: exact laws against agent-by-agent sampling, closed forms against both, pair by pair."""
 
 import itertools
 
@@ -80,7 +80,10 @@ def setup_of(noise, compressor, mask, count):
 def draws(messages, seed, count=DRAWS):
     # Without XLA's optimizations: there are many laws to compile, each for one short call.
     options = {"xla_backend_optimization_level": 0}
-    run = lambda s, indices: jax.vmap(lambda i: messages.draw(s.child(i), X)[1])(indices)  # noqa: E731
+
+    def run(stream, indices):
+        return jax.vmap(lambda i: messages.draw(stream.child(i), X)[1])(indices)
+
     return np.asarray(jax.jit(run, compiler_options=options)(Stream.seed(seed), jnp.arange(count, dtype=jnp.uint32)))
 
 
@@ -205,7 +208,11 @@ def test_mutants_of_the_sign_law(seed):
     setup = setup_of("t1.5", "sign", "own", 5)
     samples = draws(law(setup, "law"), seed)
     wrong = np.asarray(NOISES["t1.5"].flip_probability(X))
-    for name, probability in {"1.5 flips": 1.5 * wrong, "no noise": 0 * wrong, "flip and stay exchanged": 1 - wrong}.items():
+    for name, probability in {
+        "1.5 flips": 1.5 * wrong,
+        "no noise": 0 * wrong,
+        "flip and stay exchanged": 1 - wrong,
+    }.items():
         mutant = np.sign(G) * (1 - 2 / 5 * np.random.default_rng(seed).binomial(5, probability, size=(DRAWS, 3)))
         with assert_fails(name):
             assert_same_distribution(np.round(mutant, 9), np.round(samples, 9))
@@ -257,7 +264,10 @@ PAIRS = {
     "rand-all is the identity": (groups(Agents(3, A[1], RandK(3))), groups(Agents(3, A[1]))),
     "omega 0 is the identity": (groups(Agents(3, A[1], RandomSparsification(0.0))), groups(Agents(3, A[1]))),
     "one agent shares its mask": (groups(Agents(1, *C[1:], mask="shared")), groups(Agents(1, *C[1:]))),
-    "normal noise": (groups(Agents(3, StudentT(np.inf, SCALES), RandK(2))), groups(Agents(3, Gaussian(SCALES), RandK(2)))),
+    "normal noise": (
+        groups(Agents(3, StudentT(np.inf, SCALES), RandK(2))),
+        groups(Agents(3, Gaussian(SCALES), RandK(2))),
+    ),
     "permuted groups": (groups(Agents(*A), Agents(*B), Agents(*C)), groups(Agents(*C), Agents(*A), Agents(*B))),
     "split groups": (groups(Agents(*A), Agents(*B)), groups(Agents(1, *A[1:]), Agents(*B), Agents(3, *A[1:]))),
     "split signs": (groups(Agents(5, *B[1:])), groups(*[Agents(1, *B[1:])] * 5)),
@@ -269,7 +279,9 @@ PAIRS = {
 def test_descriptions_of_the_same_agents(name, seed):
     first, second = PAIRS[name]
     np.testing.assert_allclose(first.mean(X), second.mean(X), rtol=1e-12)
-    np.testing.assert_allclose(first.covariance(X).as_matrix(), second.covariance(X).as_matrix(), rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(
+        first.covariance(X).as_matrix(), second.covariance(X).as_matrix(), rtol=1e-12, atol=1e-14
+    )
     a, b = draws(first, seed), draws(second, seed + 1)
     assert_same_distribution(views(a), views(b))
     assert_covariance(a, np.asarray(second.covariance(X).as_matrix()))
@@ -295,7 +307,10 @@ HETEROGENEOUS = [Quadratic([1.0, 2.0, 3.0]), Quartic(3), Logistic(DATA, [0, 1, 0
 
 @pytest.mark.parametrize("sampling", ["auto", "agents"])
 def test_groups_with_data_of_their_own(sampling, seed):
-    noises, compressors = [Gaussian(0.3, 0.1), Gaussian(0.1), Minibatch(3)], [RandomSparsification(2.0), Identity(), RandK(2)]
+    noises, compressors = (
+        [Gaussian(0.3, 0.1), Gaussian(0.1), Minibatch(3)],
+        [RandomSparsification(2.0), Identity(), RandK(2)],
+    )
     setup = Setup(
         None,
         *[
@@ -325,7 +340,9 @@ def test_groups_with_data_of_their_own(sampling, seed):
 
 
 def test_signs_of_different_landscapes_have_their_own_sides(seed):
-    setup = Setup(None, Agents(1, None, Sign(), Quadratic([1.0, 1.0, 1.0])), Agents(3, None, Sign(), Quadratic([-1.0, 1.0, 0.0])))
+    setup = Setup(
+        None, Agents(1, None, Sign(), Quadratic([1.0, 1.0, 1.0])), Agents(3, None, Sign(), Quadratic([-1.0, 1.0, 0.0]))
+    )
     expected = [(1 - 3) / 4, -1.0, 0.25]
     np.testing.assert_allclose(law(setup).mean(X), expected)
     for sampling in ("law", "agents"):

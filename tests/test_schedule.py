@@ -116,7 +116,9 @@ def test_step_limit_is_the_theorem_at_the_paths_own_gradient(name, epsilon):
 def test_step_limit_of_the_other_results(name, agents):
     setup = Setup(Quartic(10), agents)
     schedule = StepLimit(name, eta=100.0, epsilon=0.7, L1=1.0).bind(setup, 1.0)
-    assert step(schedule, gradient=3.0) == pytest.approx(step_limit(name, constants(setup, L1=1.0), 3.0, 0.7), rel=1e-12)
+    assert step(schedule, gradient=3.0) == pytest.approx(
+        step_limit(name, constants(setup, L1=1.0), 3.0, 0.7), rel=1e-12
+    )
 
 
 def test_step_limit_falls_with_the_gradient_and_never_exceeds_its_cap():
@@ -136,7 +138,9 @@ def test_step_limit_without_a_limit_is_its_cap():
 
 def test_step_limit_where_only_the_gradient_limits():
     """L0 = 0 and B = 0: the limit is 2ε/(L1‖∇f‖), and infinite at a stationary point."""
-    setup = Setup(Function(lambda x: jnp.sum(jnp.exp(x)), dim=2, smoothness=lambda L1: 0.0 if L1 >= 1 else 1.0), Agents(1))
+    setup = Setup(
+        Function(lambda x: jnp.sum(jnp.exp(x)), dim=2, smoothness=lambda L1: 0.0 if L1 >= 1 else 1.0), Agents(1)
+    )
     schedule = StepLimit("4.2", eta=0.3, epsilon=0.5, L1=1.0).bind(setup, 1.0)
     assert step(schedule, gradient=0.0) == 0.3 and step(schedule, gradient=10.0) == pytest.approx(0.1)
 

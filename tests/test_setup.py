@@ -84,7 +84,13 @@ def test_vary_reaches_problems_of_groups():
 
 @pytest.mark.parametrize(
     "part",
-    [Gaussian(0.5, [0.1, 0.2]), StudentT(2.5, 0.3, "multivariate"), RandomSparsification(3.0), RandK(4, block=2), Cosh(3, 0.5)],
+    [
+        Gaussian(0.5, [0.1, 0.2]),
+        StudentT(2.5, 0.3, "multivariate"),
+        RandomSparsification(3.0),
+        RandK(4, block=2),
+        Cosh(3, 0.5),
+    ],
 )
 def test_parameters_give_the_part_again(part):
     again = type(part)(**parameters(part))

@@ -27,9 +27,11 @@ def by_hand(L0, L1, dim, omega, sigma0_sq, sigma1_sq, norm, epsilon):
 
 def test_numbers_of_the_heterogeneous_case():
     c = Constants(**HET)
-    assert c.A == pytest.approx(7.15) and c.B == pytest.approx(11.5) and c.agents == 2
+    assert pytest.approx(7.15) == c.A and pytest.approx(11.5) == c.B and c.agents == 2
     limit, _, floor = by_hand(**HET, norm=2.0, epsilon=0.5)
-    assert step_limit("4.2", c, 2.0, 0.5) == pytest.approx(limit, rel=1e-14) == pytest.approx(0.0831600831601, rel=1e-11)
+    assert (
+        step_limit("4.2", c, 2.0, 0.5) == pytest.approx(limit, rel=1e-14) == pytest.approx(0.0831600831601, rel=1e-11)
+    )
     phi1, phi2 = (Polynomial(0.1, 0.6).phi(order, 100.0) for order in (1, 2))
     expected = (3 + phi2 * 0.1 * 1.5 * floor / 2) / (0.5 * phi1)
     found = bound("4.2", c, initial_gap=3.0, eta=0.1, epsilon=0.5, phi1=phi1, phi2=phi2)
@@ -49,7 +51,9 @@ def random_constants(generator, count, omega=True, relative=True):
 
 
 @pytest.mark.parametrize("count", [1, 2, 7])
-@pytest.mark.parametrize(("name", "omega", "relative"), [("4.2", True, True), ("B.5", True, False), ("B.2", False, True)])
+@pytest.mark.parametrize(
+    ("name", "omega", "relative"), [("4.2", True, True), ("B.5", True, False), ("B.2", False, True)]
+)
 def test_step_limit_and_bound_agent_by_agent(name, omega, relative, count, seed):
     generator = np.random.default_rng(seed)
     for _ in range(20):
@@ -70,7 +74,7 @@ def test_results_nest():
 
 
 def test_stability_threshold_of_a_quadratic_is_the_limit():
-    """theory.md 1.2, sharpness: with L1 = 0, ε → 1 the limit is 2/(λ(1 + A/N)), the exact mean-square threshold for d = 1."""
+    """With L1 = 0, ε → 1 the limit is 2/(λ(1 + A/N)), the exact mean-square threshold for d = 1."""
     c = Constants(L0=3.0, L1=0.0, dim=1, omega=[4.0, 4.0], sigma1_sq=[0.1, 0.1])
     assert step_limit("4.2", c, 5.0, 1 - 1e-13) == pytest.approx(2 / (3 * (1 + (4 + 5 * 0.1) / 2)), rel=1e-9)
 
@@ -118,8 +122,8 @@ def test_constants_of_different_groups():
         Agents(1, Gaussian(np.sqrt(0.2), np.sqrt(0.02)), RandomSparsification(8)),
     )
     c = constants(setup, L1=0.5)
-    assert c.A == pytest.approx(7.15) and c.B == pytest.approx(11.5)
-    assert c.L0 == pytest.approx(16.0)
+    assert pytest.approx(7.15) == c.A and pytest.approx(11.5) == c.B
+    assert pytest.approx(16.0) == c.L0
 
 
 def test_a_shared_mask_is_not_averaged():
@@ -128,15 +132,15 @@ def test_a_shared_mask_is_not_averaged():
         constants(Setup(Quartic(10), Agents(5, Gaussian(0.1, 0.2), RandomSparsification(4.0), mask=mask)), L1=1.0)
         for mask in ("own", "shared")
     )
-    assert own.A / 5 == pytest.approx((4 + 10 * 0.04 * 5) / 5)
-    assert shared.A / 5 == pytest.approx(4 + 10 * 0.04 * 5 / 5)
+    assert pytest.approx((4 + 10 * 0.04 * 5) / 5) == own.A / 5
+    assert pytest.approx(4 + 10 * 0.04 * 5 / 5) == shared.A / 5
     assert shared.B == own.B == pytest.approx(10 * 0.01 * 5)
     assert step_limit("4.2", shared, 1.0, 0.5) < step_limit("4.2", own, 1.0, 0.5)
 
 
 def test_best_pair_at_a_gradient_norm():
     c = constants(Setup(Quartic(10), Agents(2)), gradient_norm=8.0)
-    assert c.L0 + c.L1 * 8.0 == pytest.approx(3 * 8.0 ** (2 / 3), rel=1e-6)
+    assert pytest.approx(3 * 8.0 ** (2 / 3), rel=1e-6) == c.L0 + c.L1 * 8.0
 
 
 GOOD = Constants(L0=1, L1=1, dim=2)
@@ -174,7 +178,10 @@ BAD = [
     (lambda: constants(Setup(Quartic(2), Agents(1, None, Sign())), L1=1.0), "Sign is biased"),
     (lambda: constants(Setup(Quartic(2), Agents(1, StudentT(1.5))), L1=1.0), "df = 1.5.*df > 2"),
     (lambda: constants(Setup(SUM, Agents(1, Minibatch(1))), L1=0.0), "affine variance.*estimate"),
-    (lambda: constants(Setup(Quartic(2), Agents(1), Agents(1, problem=Quadratic([1.0, 1.0]))), L1=1.0), "share f; use one"),
+    (
+        lambda: constants(Setup(Quartic(2), Agents(1), Agents(1, problem=Quadratic([1.0, 1.0]))), L1=1.0),
+        "share f; use one",
+    ),
     (lambda: constants(mixed_masks(), L1=1.0), "mix mask"),
 ]
 

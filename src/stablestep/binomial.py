@@ -22,9 +22,9 @@ class Alias(eqx.Module):
     about 100 agents, growing like √n). Arrays `threshold`, `other` have shape (rows, 2^bits); `first` is each row's smallest value.
     """
 
-    threshold: UInt32[Array, "rows columns"]
-    other: Int[Array, "rows columns"]
-    first: Int[Array, " rows"]
+    threshold: UInt32[Array | np.ndarray, "rows columns"]
+    other: Int[Array | np.ndarray, "rows columns"]
+    first: Int[Array | np.ndarray, " rows"]
     bits: int = eqx.field(static=True)
 
     def sample(self, word: UInt32[Array, "*n"], row: Int[Array, "*n"] | None = None) -> Int[Array, "*n"]:

@@ -134,8 +134,8 @@ class Gaussian(_Scaled):
     (1.0, 0.010000000000000002)
     """
 
-    sigma0: float | Float[Array, " d"]
-    sigma1: float | Float[Array, " d"]
+    sigma0: float | Float[Array | np.ndarray, " d"]
+    sigma1: float | Float[Array | np.ndarray, " d"]
 
     def __init__(self, sigma0=0.0, sigma1=0.0):
         self.sigma0 = _deviation("sigma0", sigma0)
@@ -194,10 +194,10 @@ class StudentT(_Scaled):
     """
 
     df: float
-    sigma: float | Float[Array, " d"]
-    fit: Float[Array, " coefficients"] | None
+    sigma: float | Float[Array | np.ndarray, " d"]
+    fit: Float[Array | np.ndarray, " coefficients"] | None
     stored: ClassVar[dict[str, str]] = {"scale": "sigma"}  # scale is the method that every such noise has
-    shared_w: Float[Array, " nodes"] | None
+    shared_w: Float[Array | np.ndarray, " nodes"] | None
     coordinates: str = eqx.field(static=True)
     law: str = eqx.field(static=True)
     moments: tuple[bool, bool] = eqx.field(static=True)  # kept apart from df, which a compiled kernel sees as a variable
@@ -209,7 +209,7 @@ class StudentT(_Scaled):
         self.df = float(df)
         self.sigma = _deviation("scale", scale)
         self.coordinates = coordinates
-        self.law = {1.0: "cauchy", 2.0: "two", np.inf: "normal"}.get(self.df, "general")
+        self.law = {2.0: "two", np.inf: "normal"}.get(self.df, "general")
         self.moments = self.df > 1, self.df > 2
         self.fit = np.array(student.tail_fit(self.df)) if self.law == "general" else None
         shares = coordinates == "multivariate" and self.law != "normal"
@@ -269,8 +269,6 @@ class StudentT(_Scaled):
 
     def tail(self, z):
         match self.law:
-            case "cauchy":
-                return jnp.arctan2(jnp.ones_like(z), z) / np.asarray(np.pi, z.dtype)
             case "two":
                 root = jnp.sqrt(2 + jnp.square(jnp.minimum(z, 1e15)))
                 return 1 / (root * (root + jnp.minimum(z, 1e15)))
@@ -281,8 +279,6 @@ class StudentT(_Scaled):
 
     def odd(self, z):
         match self.law:
-            case "cauchy":
-                return jnp.arctan(z) * np.asarray(2 / np.pi, z.dtype)
             case "two":
                 return z / jnp.sqrt(2 + z * z)
             case "normal":
@@ -323,10 +319,12 @@ class Minibatch(Noise):
         require(self.batch_size >= 1, f"batch_size is {self.batch_size}, but a batch needs at least one datum.")
 
     def sample(self, stream, problem, x, gradient):
+        assert isinstance(problem, SumProblem)
         uniform = stream.uniform(self.batch_size, jnp.float32, slot=3)
         return problem.batch_gradient(x, (uniform * problem.size).astype(jnp.int32))
 
     def covariance(self, problem, x, gradient):
+        assert isinstance(problem, SumProblem)
         centred = problem.term_gradients(x) - gradient
         weight = 1 / (problem.size * self.batch_size)
         return lx.FunctionLinearOperator(

@@ -160,7 +160,10 @@ class LocalNorms(Schedule):
     True
     """
 
-    eta0: float = eqx.field(converter=lambda eta: _positive("eta0", eta))
+    eta0: float
+
+    def __init__(self, eta0):
+        self.eta0 = _positive("eta0", eta0)
 
     @property
     def eta(self) -> float:

@@ -1,6 +1,7 @@
 """The one description of a distributed problem: a landscape, and groups of equal agents."""
 
 import inspect
+from typing import TypeVar
 
 import equinox as eqx
 import numpy as np
@@ -9,6 +10,8 @@ from stablestep.compressor import Compressor, Identity
 from stablestep.errors import InvalidInput, nearest, require
 from stablestep.noise import Gaussian, Noise
 from stablestep.problem import Mixture, Problem
+
+T = TypeVar("T")
 
 
 class Agents(eqx.Module):
@@ -39,7 +42,7 @@ class Agents(eqx.Module):
         self.count = int(count)
         self.noise = _instance("noise", noise, Noise, Gaussian())
         self.compressor = _instance("compressor", compressor, Compressor, Identity())
-        self.problem = None if problem is None else _instance("problem", problem, Problem, None)
+        self.problem = None if problem is None else _instance("problem", problem, Problem)
         require(mask in ("own", "shared"), f'mask is "{mask}", but must be "own" or "shared".')
         self.mask = mask
 
@@ -48,12 +51,15 @@ class Agents(eqx.Module):
         return self.mask == "shared"
 
 
-def _instance(name: str, value, kind: type, default):
-    if value is None:
+def _instance(name: str, value, kind: type[T], default: T | None = None) -> T:
+    if value is None and default is not None:
         return default
-    hint = f", for example {kind.__name__.lower()}.{value.__name__}(…)" if isinstance(value, type) else ""
-    require(isinstance(value, kind), f"{name} is {_shown(value)}, but must be a {kind.__name__}{hint}.")
+    require(isinstance(value, kind), f"{name} is {_shown(value)}, but must be a {kind.__name__}{_example(kind, value)}.")
     return value
+
+
+def _example(kind: type, value) -> str:
+    return f", for example {kind.__name__.lower()}.{value.__name__}(…)" if isinstance(value, type) else ""
 
 
 def _shown(value) -> str:

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -103,7 +104,8 @@ def simulate(
     """
     require(isinstance(setup, Setup), f"setup is {setup!r}, but must be a Setup(problem, Agents(…), …).")
     require(isinstance(schedule, Schedule), f"schedule is {schedule!r}, but must be a schedule, such as schedule.Constant(0.1).")
-    options = dict(x0=x0, steps=steps, runs=runs, seed=seed, sampling=sampling, record=record, final=final, radius=radius, dtype=dtype)
+    options: dict[str, Any] = {"x0": x0, "steps": steps, "runs": runs, "seed": seed, "sampling": sampling, "record": record}
+    options |= {"final": final, "radius": radius, "dtype": dtype}
     options["observe"] = {"observed": observe} if callable(observe) else dict(observe or {})
     if not grid:
         return _simulate(setup, schedule, progress=progress, **options)

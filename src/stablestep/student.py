@@ -55,7 +55,7 @@ def tail_fit(df: float) -> tuple[float, ...]:
         fitted = chebyshev.chebval(2 * check / end - 1, series) * (1 - check**2) ** (df / 2)
         if np.max(np.abs(fitted - _tail64(check, df))) < 2e-8:
             break
-    return (*chebyshev.cheb2poly(series)[::-1], end / 2, end / 2)
+    return tuple(float(number) for number in (*chebyshev.cheb2poly(series)[::-1], end / 2, end / 2))
 
 
 def _tail64(w, df):

@@ -149,10 +149,12 @@ def fit_slope(etas: Float[np.ndarray, " n"], error, stderr, seed: int = 0) -> tu
     (2.0, 2.0, 2.0)
     """
     draws = error + stderr * np.random.default_rng(seed).standard_normal((2000, len(etas)))
-    x = np.log(etas) - np.mean(np.log(etas))
+    # Errors known to a tenth or better count alike; worse ones count less.
+    weight = 1 / np.maximum(np.abs(stderr / error), 0.1) ** 2
+    x = np.log(etas) - np.average(np.log(etas), weights=weight)
 
     def slope(values):
-        return np.log(np.abs(values)) @ x / (x @ x)
+        return np.log(np.abs(values)) @ (weight * x) / (x @ (weight * x))
 
     low, high = np.quantile(slope(draws), [0.025, 0.975])
     return round(float(slope(np.asarray(error))), 12), round(float(low), 12), round(float(high), 12)

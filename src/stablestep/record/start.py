@@ -25,7 +25,7 @@ def working_dtype(name: str) -> Iterator[np.dtype]:
     dtype('float64')
     """
     require(name in ("float32", "float64"), f'dtype is "{name}", but must be "float32" or "float64".')
-    if name == "float64" and not jax.config.jax_enable_x64:
+    if jax.dtypes.canonicalize_dtype(name) != name:
         with jax.enable_x64(True):
             yield np.dtype(name)
     else:

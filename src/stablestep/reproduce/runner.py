@@ -75,6 +75,36 @@ SECTIONS = (
         "stablestep.reproduce.schedules",
         ("schedule.robbins-monro", "schedule.local-norms"),
     ),
+    Entry(
+        "odes",
+        "Gradient descent as an ODE",
+        "stablestep.reproduce.odes",
+        (
+            "ode.quadratic.first",
+            "ode.quadratic.classic",
+            "ode.quadratic.new",
+            "ode.quadratic.faster-is-inconsistent",
+            "ode.quartic.first",
+            "ode.quartic.instability",
+            "ode.taylor",
+            "ode.order",
+            "ode.loss-order",
+        ),
+    ),
+    Entry(
+        "sdes",
+        "The optimizers as SDEs",
+        "stablestep.reproduce.sdes",
+        (
+            "sde.order",
+            "sde.loss-drift",
+            "sde.loss-volatility",
+            "sde.stationary-quadratic",
+            "sde.sign-new",
+            "sde.sign-classic",
+        ),
+    ),
+    Entry("overlay", "Figure 1 with the SDE models", "stablestep.reproduce.overlay", ()),
 )
 
 

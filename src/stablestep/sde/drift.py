@@ -95,10 +95,10 @@ def principal(model, t: Scalar, x: Vector) -> Vector:
     rate = model.rate(t, real)
     hessian = jax.vmap(lambda v: model.problem.hessian_product(real, v))(jnp.eye(x.shape[0], dtype=real.dtype))
     values, vectors = jnp.linalg.eigh((hessian + hessian.T) / 2)
-    scaled, basis = (rate * model.eta * values).astype(x.dtype), vectors.astype(x.dtype)
-    flat = scaled == 0
-    safe = jnp.where(flat, 1, scaled)
-    factor = jnp.where(flat, -1, jnp.log1p(-safe) / safe)
+    minus, basis = (-rate * model.eta * values).astype(x.dtype), vectors.astype(x.dtype)
+    flat = minus == 0
+    safe = jnp.where(flat, 1, minus)
+    factor = -jnp.where(flat, 1, jnp.log1p(safe) / safe)
     gradient = model.problem.gradient(real).astype(x.dtype) + hessian.astype(x.dtype) @ (x - real.astype(x.dtype))
     return rate.astype(x.dtype) * (basis @ (factor * (basis.T @ gradient)))
 

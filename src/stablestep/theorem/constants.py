@@ -92,7 +92,7 @@ def constants(setup: Setup, L1: float | None = None, gradient_norm: float | None
     require((L1 is None) != (gradient_norm is None), "give either L1 or gradient_norm, to choose the pair (L0, L1).")
     if setup.differs:
         raise InvalidInput("groups have problems of their own, but the theorems assume that all agents share f; use one problem.")
-    chosen = float(L1) if L1 is not None else setup.problem.best_L1(gradient_norm)
+    chosen = setup.problem.best_L1(gradient_norm) if gradient_norm is not None else float(L1 or 0.0)
     variances = [group.noise.affine_variance(setup.dim) for group in setup.groups]
     counts = [group.count for group in setup.groups]
     masks = {group.mask for group in setup.groups if not group.compressor.deterministic}
