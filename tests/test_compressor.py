@@ -130,7 +130,7 @@ def test_omega_is_attained_at_the_worst_case(name, seed):
 
 
 @pytest.mark.parametrize("name", UNBIASED)
-@pytest.mark.parametrize("dim", [1, 2, 8, 50])
+@pytest.mark.parametrize("dim", [1, 50])
 def test_omega_bounds_the_exact_error_at_random_vectors(name, dim, seed):
     compressor, generator = UNBIASED[name].compressor, np.random.default_rng(seed)
     try:

@@ -59,11 +59,12 @@ COMPRESSORS = {
     "sign": Sign(),
     "top-1": TopK(1),
 }
-RANDOM = ("bernoulli", "rand-2", "rand-block", "qsgd", "terngrad", "natural")
 LINEAR = ("identity", "bernoulli", "rand-2", "rand-block")
 ROWS = [
-    *itertools.product(NOISES, COMPRESSORS, ["own"], [5]),
-    *itertools.product(["zero", "gaussian"], RANDOM, ["shared"], [5]),
+    *itertools.product([noise for noise in NOISES if noise != "t-inf"], COMPRESSORS, ["own"], [5]),
+    *itertools.product(["t-inf"], ["identity", "sign"], ["own"], [5]),
+    *itertools.product(["zero"], ["bernoulli", "rand-2", "qsgd"], ["shared"], [5]),
+    *itertools.product(["gaussian"], ["bernoulli", "rand-block", "terngrad"], ["shared"], [5]),
     *itertools.product(["minibatch", "t1.5", "t12-multivariate"], ["bernoulli", "qsgd"], ["shared"], [5]),
     *itertools.product(["gaussian", "t1.5"], ["bernoulli", "rand-2", "sign"], ["own"], [1]),
     ("t1.5", "sign", "own", 60),
@@ -270,7 +271,7 @@ PAIRS = {
     ),
     "permuted groups": (groups(Agents(*A), Agents(*B), Agents(*C)), groups(Agents(*C), Agents(*A), Agents(*B))),
     "split groups": (groups(Agents(*A), Agents(*B)), groups(Agents(1, *A[1:]), Agents(*B), Agents(3, *A[1:]))),
-    "split signs": (groups(Agents(5, *B[1:])), groups(*[Agents(1, *B[1:])] * 5)),
+    "split signs": (groups(Agents(5, *B[1:])), groups(Agents(2, *B[1:]), Agents(3, *B[1:]))),
     "own equal problem": (groups(Agents(*A), Agents(*C)), groups(Agents(*A, problem=PLAIN), Agents(*C))),
 }
 
@@ -360,22 +361,19 @@ def test_a_zero_gradient_without_noise_has_the_sign_zero(noise, sampling, seed):
 WITHOUT_FORM = [
     ("minibatch", "sign", "own", 5),
     ("gaussian", "top-1", "own", 5),
-    ("gaussian", "qsgd", "own", 5),
     ("gaussian", "terngrad", "shared", 5),
 ]
 
 
 @pytest.mark.parametrize("row", WITHOUT_FORM, ids=str)
-def test_moments_by_sampling(row, key, seed):
+def test_moments_by_sampling(row, key):
     messages = law(setup_of(*row))
     mean, covariance = messages.mean(X, samples=1000, key=key), messages.covariance(X, samples=1000, key=key)
     with pytest.raises(InvalidInput, match="samples="):
         messages.covariance(X)
-    samples = draws(messages, seed)
     again = np.asarray(jax.jit(jax.vmap(lambda k: messages.sample(k, X)))(jax.random.split(key, 1000)))
     np.testing.assert_allclose(mean, again.mean(axis=0), rtol=1e-12)
     np.testing.assert_allclose(covariance.as_matrix(), np.cov(again, rowvar=False), rtol=1e-10)
-    assert_equal_means(again, samples)
 
 
 def test_sampled_moments_agree_with_the_closed_forms(key):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stablestep.compressor import Identity, RandK, RandomSparsification, Sign, TernGrad
+from stablestep.compressor import RandK, RandomSparsification, Sign, TernGrad
 from stablestep.errors import InvalidInput
 from stablestep.noise import Gaussian, Minibatch, StudentT
 from stablestep.problem import Cosh, Function, Logistic, Quadratic, Quartic
@@ -21,6 +21,7 @@ START = np.array([1.0, -2.0, 0.5])
 QUADRATIC = Quadratic(CURVATURES)
 NOISY = Setup(QUADRATIC, Agents(4, Gaussian(0.5, 0.1), RandomSparsification(2.0)))
 SIGNS = Setup(Quartic(3), Agents(2, StudentT(1.0), Sign()), Agents(2, Gaussian(0.1), TernGrad()))
+BOTH = Setup(Quartic(3), Agents(8, Gaussian(0.1, 0.3), RandomSparsification(4.0)), Agents(8, StudentT(2.0), Sign()))
 PLAIN = Setup(QUADRATIC, Agents(3))
 
 
@@ -155,16 +156,15 @@ def assert_same(first, second, names=VARIABLES):
         np.testing.assert_allclose(first[name], second[name], rtol=1e-12, err_msg=name)
 
 
-@pytest.mark.parametrize("setup", [NOISY, SIGNS], ids=["noisy", "signs"])
-def test_result_does_not_depend_on_chunks_or_devices(setup, monkeypatch):
+def test_result_does_not_depend_on_chunks_or_devices(monkeypatch):
     assert len(jax.local_devices()) == 2
-    reference = run(setup, final=True)
+    reference = run(BOTH, final=True)
     monkeypatch.setattr(engine, "_CHUNK", 12)  # four runs of three coordinates
     assert engine._batch(20, 3, 2) == 8
-    assert_same(run(setup, final=True), reference)
+    assert_same(run(BOTH, final=True), reference)
     devices = jax.local_devices()[1:]
     monkeypatch.setattr(jax, "local_devices", lambda: devices)
-    assert_same(run(setup, final=True), reference)
+    assert_same(run(BOTH, final=True), reference)
 
 
 @pytest.mark.parametrize("runs", [1, 7])
@@ -203,17 +203,10 @@ def test_steps_and_runs_have_their_own_randomness(seed):
         assert_mean(np.einsum("ri,rj->rij", repeated, repeated), np.eye(6))
 
 
-SAMPLINGS = [
-    Setup(QUADRATIC, Agents(8, StudentT(2.0), Sign())),
-    Setup(Quartic(3), Agents(8, Gaussian(0.1, 0.3), RandomSparsification(4.0)), Agents(3, Gaussian(0.5), Sign())),
-]
-
-
-@pytest.mark.parametrize("setup", SAMPLINGS)
-def test_law_and_agents_give_the_same_trajectories(setup, seed):
+def test_law_and_agents_give_the_same_trajectories(seed):
     found = {
         sampling: run(
-            setup, Constant(0.1), x0=0.5, runs=4000, seed=seed + place, sampling=sampling, record=2, final=True
+            BOTH, Constant(0.1), x0=0.5, runs=4000, seed=seed + place, sampling=sampling, record=2, final=True
         )
         for place, sampling in enumerate(("law", "agents"))
     }
@@ -233,10 +226,10 @@ def test_float32_and_float64():
 
 
 def test_float64_where_jax_is_in_float32():
-    reference = run(SIGNS, final=True)
+    reference = run(final=True)
     with jax.enable_x64(False):
-        assert_same(run(SIGNS, final=True), reference)
-        single = run(SIGNS, dtype="float32", final=True)
+        assert_same(run(final=True), reference)
+        single = run(dtype="float32", final=True)
     assert single.final_state.dtype == np.float32
 
 
@@ -310,8 +303,8 @@ def test_nan_is_divergence():
     assert not np.any(np.isfinite(found.loss_mean[1:])) and not np.any(np.isfinite(found.loss_quantile[:, 1:]))
 
 
-def test_infinite_noise_is_divergence():
-    setup = Setup(QUADRATIC, Agents(1, StudentT(0.05)))
+def test_overflowing_noise_is_divergence():
+    setup = Setup(QUADRATIC, Agents(1, StudentT(1.0, 1e30)))
     found = run(setup, Constant(0.1), runs=200, steps=5, dtype="float32")
     assert float(found.diverged[-1]) > 0.5 and np.isinf(found.loss_mean[-1])
     assert "no finite variance" in found.attrs["moments"]
@@ -476,16 +469,11 @@ def test_bad_input(wrong, message):
     assert "\n" not in str(caught.value)
 
 
-def test_local_norms_sample_agents(seed):
-    setup = Setup(QUADRATIC, Agents(4, Gaussian(0.5)), Agents(2, None, Identity()))
-    found = run(setup, LocalNorms(0.2), seed=seed)
-    assert found.attrs["sampling"] == "agents, agents" and np.isfinite(found.loss_mean).all()
-
-
 def test_local_norms_overestimate_the_gradient(seed):
     """One step from x: the step is η0/(1 + Ĝ) with Ĝ the mean of the agents' own norms, whose mean exceeds ‖g‖."""
     setup = Setup(Function(jnp.sum, dim=2), Agents(3, Gaussian(2.0), Sign()))
     found = run(setup, LocalNorms(1.0), x0=0.0, steps=1, runs=20_000, seed=seed, final=True)
+    assert found.attrs["sampling"] == "agents"
     generator = np.random.default_rng(seed)
     noisy = 1 + 2 * generator.normal(size=(20_000, 3, 2))
     step = 1 / (1 + np.linalg.norm(noisy, axis=2).mean(axis=1))

@@ -125,7 +125,10 @@ class RandomSparsification(Compressor):
     stored: ClassVar[dict[str, str]] = {"omega": "sparsity"}  # omega is the method that every compressor has
 
     def __init__(self, omega):
-        require(np.ndim(omega) == 0 and bool(np.isfinite(omega) and omega >= 0), f"omega is {omega}, but must be finite and at least 0.")
+        require(
+            np.ndim(omega) == 0 and bool(np.isfinite(omega) and omega >= 0),
+            f"omega is {omega}, but must be finite and at least 0.",
+        )
         self.sparsity = float(omega)
 
     def compress(self, uniform, gradient):
@@ -150,14 +153,18 @@ class RandomSparsification(Compressor):
 
 
 def _amount(name: str, k, fraction) -> None:
-    require((k is None) != (fraction is None), f"{name} needs either k or fraction, but got k = {k}, fraction = {fraction}.")
+    require(
+        (k is None) != (fraction is None), f"{name} needs either k or fraction, but got k = {k}, fraction = {fraction}."
+    )
     require(k is None or (int(k) == k and k >= 1), f"{name}: k is {k}, but must be a whole number of at least 1.")
     require(fraction is None or 0 < fraction <= 1, f"{name}: fraction is {fraction}, but must be in (0, 1].")
 
 
 def _kept(name: str, k, fraction, dim: int) -> int:
     count = k if k is not None else max(1, round(fraction * dim))
-    require(count <= dim, f"{name}: k is {count}, but there are only {dim} to choose from; use k ≤ {dim} or fraction=….")
+    require(
+        count <= dim, f"{name}: k is {count}, but there are only {dim} to choose from; use k ≤ {dim} or fraction=…."
+    )
     return count
 
 
@@ -186,7 +193,10 @@ class RandK(Compressor):
 
     def __init__(self, k=None, fraction=None, block=None):
         _amount("RandK", k, fraction)
-        require(block is None or (int(block) == block and block >= 1), f"RandK: block is {block}, but must be a whole number ≥ 1.")
+        require(
+            block is None or (int(block) == block and block >= 1),
+            f"RandK: block is {block}, but must be a whole number ≥ 1.",
+        )
         require(
             block is None or k is None or k % block == 0,
             f"RandK: k is {k}, but must be a multiple of block = {block}; use k = {block} · n or fraction=….",
@@ -234,7 +244,9 @@ class RandK(Compressor):
 
             def product(v):
                 inner = gradient * same(gradient * v)
-                return (1 + within) * variance * v + (within - across) * inner + across * gradient * jnp.dot(gradient, v)
+                return (
+                    (1 + within) * variance * v + (within - across) * inner + across * gradient * jnp.dot(gradient, v)
+                )
         else:
             full = noise.as_matrix()
             second = full + jnp.outer(gradient, gradient)
@@ -287,7 +299,10 @@ class QSGD(_Dithering):
     levels: int = eqx.field(static=True)
 
     def __check_init__(self):
-        require(int(self.levels) == self.levels and self.levels >= 1, f"levels is {self.levels}, but must be a whole number ≥ 1.")
+        require(
+            int(self.levels) == self.levels and self.levels >= 1,
+            f"levels is {self.levels}, but must be a whole number ≥ 1.",
+        )
 
     def grid(self, gradient):
         gap = jnp.sqrt(jnp.sum(gradient * gradient)) / self.levels
@@ -348,7 +363,9 @@ class NaturalCompression(_Dithering):
 class _Biased(Compressor):
     def omega(self, dim):
         name = type(self).__name__
-        raise InvalidInput(f"{name} is biased, so it has no ω; use an unbiased compressor, or the theorems of DSignSGD for Sign.")
+        raise InvalidInput(
+            f"{name} is biased, so it has no ω; use an unbiased compressor, or the theorems of DSignSGD for Sign."
+        )
 
     def draws(self, dim):
         return 0

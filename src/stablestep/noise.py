@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import lineax as lx
 import numpy as np
 from jaxtyping import Array, Float
+from numpy.typing import ArrayLike
 
 from stablestep import student
 from stablestep.errors import InvalidInput, require
@@ -61,7 +62,9 @@ class Noise(eqx.Module):
         raise self._no_distribution()
 
     def _no_distribution(self) -> InvalidInput:
-        return InvalidInput(f"{type(self).__name__} noise has no known distribution of single coordinates; use sampling='agents'.")
+        return InvalidInput(
+            f"{type(self).__name__} noise has no known distribution of single coordinates; use sampling='agents'."
+        )
 
     def affine_variance(self, dim: int) -> tuple[float, float]:
         """(σ0², σ1²) with Var_j ≤ σ0² + σ1²‖∇f‖² for each coordinate j (P Def. 3.2; the largest coordinate counts)."""
@@ -71,10 +74,13 @@ class Noise(eqx.Module):
         """Raise `InvalidInput` if this noise cannot act on `problem`."""
 
 
-def _deviation(name: str, value) -> float | np.ndarray:
+def _deviation(name: str, value: ArrayLike) -> float | np.ndarray:
     array = np.asarray(value, float)
     require(array.ndim <= 1, f"{name} must be a number or one number for each coordinate, but has shape {array.shape}.")
-    require(bool(np.all(np.isfinite(array)) and np.all(array >= 0)), f"{name} is {value}, but must be finite and at least 0.")
+    require(
+        bool(np.all(np.isfinite(array)) and np.all(array >= 0)),
+        f"{name} is {value}, but must be finite and at least 0.",
+    )
     return float(array) if array.ndim == 0 else array
 
 
@@ -137,7 +143,7 @@ class Gaussian(_Scaled):
     sigma0: float | Float[Array | np.ndarray, " d"]
     sigma1: float | Float[Array | np.ndarray, " d"]
 
-    def __init__(self, sigma0=0.0, sigma1=0.0):
+    def __init__(self, sigma0: ArrayLike = 0.0, sigma1: ArrayLike = 0.0):
         self.sigma0 = _deviation("sigma0", sigma0)
         self.sigma1 = _deviation("sigma1", sigma1)
 
@@ -200,10 +206,14 @@ class StudentT(_Scaled):
     shared_w: Float[Array | np.ndarray, " nodes"] | None
     coordinates: str = eqx.field(static=True)
     law: str = eqx.field(static=True)
-    moments: tuple[bool, bool] = eqx.field(static=True)  # kept apart from df, which a compiled kernel sees as a variable
+    moments: tuple[bool, bool] = eqx.field(
+        static=True
+    )  # kept apart from df, which a compiled kernel sees as a variable
 
-    def __init__(self, df, scale=1.0, coordinates="independent"):
-        require(np.ndim(df) == 0 and bool(df > 0), f"df is {df}, but degrees of freedom must be a number greater than 0.")
+    def __init__(self, df: float, scale: ArrayLike = 1.0, coordinates: str = "independent"):
+        require(
+            np.ndim(df) == 0 and bool(df > 0), f"df is {df}, but degrees of freedom must be a number greater than 0."
+        )
         known = ("independent", "multivariate")
         require(coordinates in known, f'coordinates is "{coordinates}", but must be "independent" or "multivariate".')
         self.df = float(df)

@@ -141,7 +141,8 @@ def mean_loss(result: xr.Dataset, ax: Axes | None = None, label: str | None = No
         keep = np.isfinite(mean)
         times = _times(curve.result)[keep]
         ax.plot(times, mean[keep], color=curve.color, lw=1.8, label=curve.label)
-        ax.fill_between(times, *(mean[keep] + sign * 2 * error[keep] for sign in (-1, 1)), color=curve.color, alpha=0.2, lw=0)
+        low, high = (mean[keep] + sign * 2 * error[keep] for sign in (-1, 1))
+        ax.fill_between(times, low, high, color=curve.color, alpha=0.2, lw=0)
     ax.set_yscale("log", nonpositive="clip")
     _frame(ax, "mean of f(x)", log_time, curves)
     return _legend(ax, "mean, band of two standard errors")

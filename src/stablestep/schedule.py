@@ -39,11 +39,15 @@ class Schedule(eqx.Module):
 
     def phi(self, order: int, t: float) -> float:
         """φ^order_t = ∫₀ᵗ (η_s)^order ds (P Section 4); raises where η_t depends on the path."""
-        raise InvalidInput(f"{type(self).__name__} depends on the path, so φ is random; φ exists for Constant, Polynomial and Custom.")
+        raise InvalidInput(
+            f"{type(self).__name__} depends on the path, so φ is random; φ exists for Constant, Polynomial and Custom."
+        )
 
     def robbins_monro(self) -> bool:
         """Whether φ¹ → ∞ and φ²/φ¹ → 0 (P Section 4); raises where that is not known."""
-        raise InvalidInput(f"{type(self).__name__} has no known limit of φ²/φ¹; it is known for Constant and Polynomial.")
+        raise InvalidInput(
+            f"{type(self).__name__} has no known limit of φ²/φ¹; it is known for Constant and Polynomial."
+        )
 
     @property
     def needs_agents(self) -> bool:
@@ -56,7 +60,10 @@ class Schedule(eqx.Module):
 
 
 def _positive(name: str, value) -> float:
-    require(np.ndim(value) == 0 and bool(0 < value < math.inf), f"{name} is {value}, but must be a finite number greater than 0.")
+    require(
+        np.ndim(value) == 0 and bool(0 < value < math.inf),
+        f"{name} is {value}, but must be a finite number greater than 0.",
+    )
     return float(value)
 
 
@@ -105,7 +112,10 @@ class Polynomial(Schedule):
 
     def __init__(self, eta, power):
         self.eta = _positive("eta", eta)
-        require(np.ndim(power) == 0 and 0 <= power < math.inf, f"power is {power}, but must be a finite number of at least 0.")
+        require(
+            np.ndim(power) == 0 and 0 <= power < math.inf,
+            f"power is {power}, but must be a finite number of at least 0.",
+        )
         self.power = float(power)
 
     def step(self, t, seen):
@@ -135,8 +145,13 @@ class Custom(Schedule):
 
     def __init__(self, eta, function):
         self.eta = _positive("eta", eta)
-        require(callable(function), f"function is {function!r}, but must be a function of the time, such as lambda t: 1 / (1 + t).")
-        require(jnp.shape(function(jnp.asarray(0.0))) == (), "the schedule's function must give one number for one time.")
+        require(
+            callable(function),
+            f"function is {function!r}, but must be a function of the time, such as lambda t: 1 / (1 + t).",
+        )
+        require(
+            jnp.shape(function(jnp.asarray(0.0))) == (), "the schedule's function must give one number for one time."
+        )
         self.function = function
 
     def step(self, t, seen):
@@ -232,7 +247,10 @@ class StepLimit(Schedule):
         self.eta = _positive("eta", eta)
         require(0 < epsilon < 1, f"epsilon is {epsilon}, but must be between 0 and 1 (both excluded), such as 0.5.")
         require(0 <= power < math.inf, f"power is {power}, but must be a finite number of at least 0.")
-        require(L1 is None or constants is None, f"L1 is {L1}, but constants hold an L1 of their own; give one or the other.")
+        require(
+            L1 is None or constants is None,
+            f"L1 is {L1}, but constants hold an L1 of their own; give one or the other.",
+        )
         self.epsilon, self.power = float(epsilon), float(power)
         self.L1 = None if L1 is None else float(L1)
         self.constants = constants
@@ -241,7 +259,13 @@ class StepLimit(Schedule):
         theorem, c = find_result(self.result), self.constants or self._constants(setup, gradient_norm)
         offset = 1 / theorem.step_limit(c, 0.0, self.epsilon)
         slope = 1 / theorem.step_limit(c, 1.0, self.epsilon) - offset
-        return Limited(self.eta, self.power, slope, offset, f"{theorem.reference}; L0 = {c.L0:g}, L1 = {c.L1:g}, ε = {self.epsilon:g}")
+        return Limited(
+            self.eta,
+            self.power,
+            slope,
+            offset,
+            f"{theorem.reference}; L0 = {c.L0:g}, L1 = {c.L1:g}, ε = {self.epsilon:g}",
+        )
 
     def _constants(self, setup: Setup, gradient_norm: float) -> Constants:
         if self.L1 is not None:

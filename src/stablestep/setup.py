@@ -38,7 +38,10 @@ class Agents(eqx.Module):
     mask: str = eqx.field(static=True)
 
     def __init__(self, count=1, noise=None, compressor=None, problem=None, mask="own"):
-        require(np.ndim(count) == 0 and int(count) == count and count >= 1, f"count is {count}, but a group has at least one agent.")
+        require(
+            np.ndim(count) == 0 and int(count) == count and count >= 1,
+            f"count is {count}, but a group has at least one agent.",
+        )
         self.count = int(count)
         self.noise = _instance("noise", noise, Noise, Gaussian())
         self.compressor = _instance("compressor", compressor, Compressor, Identity())
@@ -51,10 +54,11 @@ class Agents(eqx.Module):
         return self.mask == "shared"
 
 
-def _instance(name: str, value, kind: type[T], default: T | None = None) -> T:
+def _instance(name: str, value: object, kind: type[T], default: T | None = None) -> T:
     if value is None and default is not None:
         return default
-    require(isinstance(value, kind), f"{name} is {_shown(value)}, but must be a {kind.__name__}{_example(kind, value)}.")
+    if not isinstance(value, kind):
+        raise InvalidInput(f"{name} is {_shown(value)}, but must be a {kind.__name__}{_example(kind, value)}.")
     return value
 
 
@@ -87,10 +91,16 @@ class Setup(eqx.Module):
     problem: Problem
 
     def __init__(self, problem: Problem | None, *groups: Agents):
-        require(problem is None or isinstance(problem, Problem), f"problem is {_shown(problem)}, but must be a Problem, such as problem.Quartic(dim=10).")
+        require(
+            problem is None or isinstance(problem, Problem),
+            f"problem is {_shown(problem)}, but must be a Problem, such as problem.Quartic(dim=10).",
+        )
         require(len(groups) > 0, "a Setup needs at least one group of agents, such as Agents(4).")
         for group in groups:
-            require(isinstance(group, Agents), f"{_shown(group)} is not a group of agents; write Setup(problem, Agents(…), …).")
+            require(
+                isinstance(group, Agents),
+                f"{_shown(group)} is not a group of agents; write Setup(problem, Agents(…), …).",
+            )
         require(
             problem is not None or all(group.problem is not None for group in groups),
             "problem is None, but a group of agents has no problem of its own; give one or the other.",
@@ -109,7 +119,10 @@ class Setup(eqx.Module):
 
     def _objective(self) -> Problem:
         own = [self.problem_of(group) for group in self.groups]
-        require(len({problem.dim for problem in own}) == 1, f"problems of different dimensions: {[problem.dim for problem in own]}.")
+        require(
+            len({problem.dim for problem in own}) == 1,
+            f"problems of different dimensions: {[problem.dim for problem in own]}.",
+        )
         if not self.differs:
             return own[0]
         return Mixture(own, [group.count / self.count for group in self.groups])

@@ -4,8 +4,8 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import equinox as eqx
 import jax.numpy as jnp
-import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
 
@@ -43,6 +43,11 @@ class Method(Process):
         seen = Seen(_norm(gradient), _norm(message), local_norm)
         time = k.astype(x.dtype) * self.eta
         return x - self.schedule.step(time, seen) * message
+
+
+@eqx.filter_jit
+def _first_gradient_norm(problem, points):
+    return _norm(problem.gradient(points[0]))
 
 
 def _norm(vector):
@@ -88,7 +93,8 @@ def simulate(
     Returns:
         A Dataset over `time` (with `iteration` beside it) and the grid: `loss_mean`, `loss_stderr`, `loss_mean_surviving`,
         `loss_quantile`, `gradient_norm_mean`, `gradient_norm_quantile`, `diverged` (fraction so far), `bits` (sent by all agents so
-        far), `divergence_iteration` and `divergence_time` (of each run, NaN if none). "loss" is f(x); the attribute `minimum` is its infimum, if known.
+        far), `divergence_iteration` and `divergence_time` (of each run, NaN if none). "loss" is f(x); the attribute `minimum`
+        is its infimum, if known.
 
     Raises:
         InvalidInput: for anything out of range, in one sentence.
@@ -103,8 +109,18 @@ def simulate(
     0.0
     """
     require(isinstance(setup, Setup), f"setup is {setup!r}, but must be a Setup(problem, Agents(…), …).")
-    require(isinstance(schedule, Schedule), f"schedule is {schedule!r}, but must be a schedule, such as schedule.Constant(0.1).")
-    options: dict[str, Any] = {"x0": x0, "steps": steps, "runs": runs, "seed": seed, "sampling": sampling, "record": record}
+    require(
+        isinstance(schedule, Schedule),
+        f"schedule is {schedule!r}, but must be a schedule, such as schedule.Constant(0.1).",
+    )
+    options: dict[str, Any] = {
+        "x0": x0,
+        "steps": steps,
+        "runs": runs,
+        "seed": seed,
+        "sampling": sampling,
+        "record": record,
+    }
     options |= {"final": final, "radius": radius, "dtype": dtype}
     options["observe"] = {"observed": observe} if callable(observe) else dict(observe or {})
     if not grid:
@@ -117,7 +133,9 @@ def _grid(setup, schedule, grid, progress, options) -> xr.Dataset:
     for name, row in zip(names, values, strict=True):
         require(len(row) > 0, f'grid: "{name}" has no values; give at least one.')
     points = list(itertools.product(*values))
-    cases = [_at(setup, schedule, dict(zip(names, point, strict=True))) for point in points]  # all are checked before any runs
+    cases = [
+        _at(setup, schedule, dict(zip(names, point, strict=True))) for point in points
+    ]  # all are checked before any runs
     results = []
     for index, (case, its_schedule) in enumerate(cases):
         part = None if progress is None else lambda done, index=index: progress((index + done) / len(cases))
@@ -156,20 +174,27 @@ def _at(setup: Setup, schedule: Schedule, point: dict) -> tuple[Setup, Schedule]
         except InvalidInput as error:
             if "nothing in the setup" not in str(error):
                 raise
-            raise InvalidInput(f"{str(error)[:-1]}, and of the schedule: {', '.join(arguments)}. {nearest(name, arguments)}") from error
+            raise InvalidInput(
+                f"{str(error)[:-1]}, and of the schedule: {', '.join(arguments)}. {nearest(name, arguments)}"
+            ) from error
     return setup, schedule
 
 
-def _simulate(setup, schedule, *, x0, steps, runs, seed, sampling, record, final, radius, dtype, observe, progress) -> xr.Dataset:
+def _simulate(
+    setup, schedule, *, x0, steps, runs, seed, sampling, record, final, radius, dtype, observe, progress
+) -> xr.Dataset:
     if schedule.needs_agents:
-        require(sampling != "law", f"{type(schedule).__name__} needs each agent's own norm; use sampling='agents' or 'auto'.")
+        require(
+            sampling != "law",
+            f"{type(schedule).__name__} needs each agent's own norm; use sampling='agents' or 'auto'.",
+        )
         sampling = "agents"
     messages = law(setup, sampling)
     iterations = recorded(steps, record)
     with working_dtype(dtype) as kind:
         problem = cast(setup.problem, kind)
         points = start(x0, problem, runs, seed, kind)
-        gradient_norm = float(_norm(problem.gradient(points[0])))
+        gradient_norm = float(_first_gradient_norm(problem, points))
         bound = schedule.bind(setup, gradient_norm)
         ball = ball_radius(radius, points)
         method = cast(Method(setup.problem, messages, bound, schedule.eta), kind)
@@ -193,9 +218,9 @@ def _simulate(setup, schedule, *, x0, steps, runs, seed, sampling, record, final
 
 
 def _moments(setup: Setup) -> str:
-    unbounded = any(isinstance(g.noise, StudentT) and not g.noise.has_variance and g.compressor.unbiased for g in setup.groups)
+    unbounded = any(
+        isinstance(g.noise, StudentT) and not g.noise.has_variance and g.compressor.unbiased for g in setup.groups
+    )
     if unbounded:
         return "the messages have no finite variance: read medians and quantiles, not means"
     return "all moments of one message exist"
-
-

@@ -55,7 +55,9 @@ class Stream(eqx.Module):
 
     @staticmethod
     def seed(seed: int) -> "Stream":
-        return Stream.of(jax.random.key(seed, impl="threefry2x32"))
+        # The words of `jax.random.key(seed)`, which JAX would compile a function for.
+        halves = (int(seed) >> 32) & 0xFFFFFFFF, int(seed) & 0xFFFFFFFF
+        return Stream(*(jnp.asarray(np.uint32(half)) for half in halves))
 
     @staticmethod
     def of(key: Key[Array, ""]) -> "Stream":
@@ -70,6 +72,16 @@ class Stream(eqx.Module):
         count = jnp.asarray(index).astype(jnp.uint32)
         # The barrier keeps XLA from encrypting the key anew for every coordinate.
         return Stream(*lax.optimization_barrier(threefry(self.key0, self.key1, count, _CHILD | np.uint32(tag))))
+
+    def children(self, indices: UInt32[np.ndarray, " n"], tag: int = 0) -> "Stream":
+        """The streams that `child` gives for these indices, as arrays, in NumPy: nothing is compiled.
+
+        >>> root = Stream.seed(0)
+        >>> int(root.children(np.arange(8, dtype=np.uint32)).key0[3]) == int(root.child(3).key0)
+        True
+        """
+        keys = (np.full_like(indices, key) for key in (self.key0, self.key1))
+        return Stream(*threefry(*keys, indices, np.full_like(indices, _CHILD | np.uint32(tag))))
 
     def words(self, count: int, slot: int = 0) -> tuple[UInt32[Array, " count"], UInt32[Array, " count"]]:
         return threefry(self.key0, self.key1, lax.iota(jnp.uint32, count), np.uint32(slot % _SLOTS))

@@ -109,7 +109,11 @@ def density(z: Float[Array, "*d"], df) -> Float[Array, "*d"]:
     """Ξ'_ν, the density of t_ν, for a finite ν."""
     df = jnp.asarray(df, z.dtype)
     half = (df + 1) / 2
-    log = jax.scipy.special.gammaln(half) - jax.scipy.special.gammaln(df / 2) - jnp.log(df * np.asarray(np.pi, z.dtype)) / 2
+    log = (
+        jax.scipy.special.gammaln(half)
+        - jax.scipy.special.gammaln(df / 2)
+        - jnp.log(df * np.asarray(np.pi, z.dtype)) / 2
+    )
     return jnp.exp(log - half * jnp.log1p(z * z / df))
 
 

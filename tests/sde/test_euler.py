@@ -20,7 +20,7 @@ from stablestep.setup import Agents, Setup
 from tests.sde.reference import HESSIAN, POINTS, SCALES, PlainAgents, Reference
 from tests.statistics import assert_covariance, assert_fails, assert_mean
 
-RATES, SIGMA, COUNT, ETA, START, TIME, RUNS = np.array([1.0, 3.0]), np.array([0.5, 1.5]), 2, 0.4, 1.0, 1.6, 4000
+RATES, SIGMA, COUNT, ETA, START, TIME, RUNS = np.array([1.0, 3.0]), np.array([0.5, 1.5]), 2, 0.4, 1.0, 1.6, 20_000
 OU = Setup(Quadratic(RATES), Agents(COUNT, Gaussian(SIGMA)))
 DRIFT = RATES - ETA / 2 * RATES**2  # of the new model
 NOISE = ETA * SIGMA**2 / COUNT
@@ -44,7 +44,9 @@ def refined():
     """The same model at dt = η, η/2, η/4, η/16; the seeds differ, so that the results are independent."""
     built = model(OU, "new", Constant(ETA))
     return {
-        part: integrate(built, x0=START, time=TIME, dt=ETA / part, runs=RUNS, seed=900 + part, record=2, dtype="float64")
+        part: integrate(
+            built, x0=START, time=TIME, dt=ETA / part, runs=RUNS, seed=900 + part, record=2, dtype="float64"
+        )
         for part in (1, 2, 4, 16)
     }
 
@@ -67,7 +69,7 @@ def test_integration_error_is_what_halving_gives(refined, part):
     found, dt = refined[part], ETA / part
     expected = 2 * (euler_loss(dt) - euler_loss(dt / 2))
     error = last(found, "integration_error_stderr")
-    assert 0 < error and abs(last(found, "integration_error") - expected) < 5 * error
+    assert error > 0 and abs(last(found, "integration_error") - expected) < 5 * error
 
 
 @pytest.mark.parametrize("part", [4, 16])
@@ -101,36 +103,50 @@ def test_refinement_does_not_change_the_corrected_mean(refined):
     assert abs(raw) > 5 * np.hypot(last(refined[1], "loss_stderr"), last(refined[16], "loss_stderr"))
 
 
-def test_same_seed_same_result_and_runs_are_a_prefix():
+# Same shapes as `refined`, so that nothing below compiles unless it must.
+COMMON = dict(x0=START, time=TIME, dt=ETA / 4, dtype="float64", final=True)
+
+
+def test_same_seed_same_result():
     built = model(OU, "new", Constant(ETA))
-    common = dict(x0=START, time=TIME, dt=ETA / 4, record=2, final=True, dtype="float64")
-    a, b, other = (integrate(built, runs=300, seed=seed, **common).final_state.values for seed in (1, 1, 2))
+    a, b, other = (integrate(built, runs=RUNS, seed=seed, record=2, **COMMON).final_state.values for seed in (1, 1, 2))
     np.testing.assert_array_equal(a, b)
     assert np.all(a != other)
-    np.testing.assert_allclose(integrate(built, runs=7, seed=1, **common).final_state, a[:7], rtol=1e-12)
 
 
-def test_chunks_and_devices_do_not_change_the_result(monkeypatch):
+def test_runs_chunks_and_devices_do_not_change_a_path(monkeypatch):
     built = model(OU, "new", Constant(ETA))
-    common = dict(x0=START, time=TIME, dt=ETA / 4, runs=11, seed=3, record=2, final=True, dtype="float64")
-    whole = integrate(built, **common)
+    many = integrate(built, runs=RUNS, seed=3, record=2, **COMMON)
+    options = dict(runs=11, seed=3, record=[4, 8], observe={"first": lambda x: x[0]}, **COMMON)
+    few = integrate(built, **options)
+    np.testing.assert_allclose(few.final_state, many.final_state[:11], rtol=1e-12)
+    np.testing.assert_allclose(few.time, np.array([0, 4, 8, 16]) * ETA / 4)
+    np.testing.assert_allclose(few.iteration, [0, 1, 2, 4])
+    np.testing.assert_array_equal(few["first"][:, -1], few.final_state[:, 0])
+    assert few.attrs["model"] == "new" and few.attrs["dt"] == pytest.approx(ETA / 4)
     monkeypatch.setattr(engine, "_CHUNK", 8)
     monkeypatch.setattr(jax, "local_devices", lambda: jax.devices()[:1])
-    split = integrate(built, **common)
-    for name in ("final_state", "loss_mean", "integration_error"):
-        np.testing.assert_allclose(split[name], whole[name], rtol=1e-12)
+    split = integrate(built, **options)
+    for name in ("final_state", "loss_mean", "integration_error", "first"):
+        np.testing.assert_allclose(split[name], few[name], rtol=1e-12)
+
+
+def compiled(caplog, eta, rates, sigma, runs=RUNS):
+    """The functions that a run with these parameters compiles."""
+    caplog.clear()
+    setup = Setup(Quadratic(rates), Agents(COUNT, Gaussian(np.array(sigma))))
+    with jax.log_compiles(), caplog.at_level(logging.WARNING):
+        integrate(
+            model(setup, "new", Constant(eta)), **(COMMON | {"time": 4 * eta, "dt": eta / 4}), runs=runs, record=2
+        )
+    messages = [record.getMessage() for record in caplog.records]
+    return [message for message in messages if message.startswith("Finished XLA compilation")]
 
 
 def test_new_parameter_values_do_not_recompile(caplog):
-    def run(eta, rates, sigma):
-        setup = Setup(Quadratic(rates), Agents(COUNT, Gaussian(np.array(sigma))))
-        return integrate(model(setup, "new", Constant(eta)), x0=START, time=8 * eta, dt=eta / 4, runs=64, record=2, seed=1)
-
-    run(0.2, [1.0, 2.0], [0.1, 0.2])
-    with jax.log_compiles(), caplog.at_level(logging.WARNING):
-        run(0.3, [0.5, 1.5], [0.3, 0.1])
-    compiled = [record.getMessage() for record in caplog.records if "Compiling" in record.getMessage()]
-    assert not [message for message in compiled if "chunk" in message or "drift" in message], compiled
+    compiled(caplog, 0.2, [1.0, 2.0], [0.1, 0.2])
+    assert not compiled(caplog, 0.3, [0.5, 1.5], [0.3, 0.1])
+    assert any("chunk" in message for message in compiled(caplog, 0.3, [0.5, 1.5], [0.3, 0.1], runs=2))
 
 
 def one_step(setup, kind, seed):
@@ -176,10 +192,15 @@ def joint_sign(z):
 def test_a_million_coordinates_need_no_matrix():
     """d = 10⁶ with a diagonal law: a d × d matrix would take 8 TB."""
     dim = 10**6
-    for compressor, noise in [(RandomSparsification(8.0), Gaussian(sigma1=1e-4)), (Sign(), StudentT(1.0))]:
-        built = model(Setup(Quartic(dim), Agents(4, noise, compressor)), "new", Constant(0.1))
-        found = integrate(built, x0=0.1, time=0.1 / 8, dt=0.1 / 16, runs=1, record=2)
-        assert np.isfinite(found.loss_mean[-1]) and found.loss_mean[-1] != found.loss_mean[0]
+    built = model(
+        Setup(Quartic(dim), Agents(4, Gaussian(sigma1=1e-4), RandomSparsification(8.0))), "new", Constant(0.1)
+    )
+    found = integrate(built, x0=0.1, time=0.1 / 8, dt=0.1 / 16, runs=1, record=2)
+    assert np.isfinite(found.loss_mean[-1]) and found.loss_mean[-1] != found.loss_mean[0]
+    signs = model(Setup(Quartic(dim), Agents(4, StudentT(1.0), Sign())), "new", Constant(0.1))
+    x = jnp.full(dim, 0.1)
+    moved = x + signs.drift(0.0, x) + signs.diffusion(0.0, x).mv(x)
+    assert bool(jnp.all(jnp.isfinite(moved)))
 
 
 def test_tamed_steps_survive_where_plain_ones_explode():
@@ -215,14 +236,3 @@ def test_stochastic_explosions_of_the_new_model_are_counted(seed):
     assert abs(fraction - np.exp(-2)) < 0.02 + 5 * np.sqrt(np.exp(-2) / 4000)
     assert np.isfinite(found.divergence_time.values).mean() == pytest.approx(fraction)
     assert float(found.loss_mean[-1]) == np.inf
-
-
-def test_observe_record_and_final():
-    built = model(OU, "new", Constant(ETA))
-    found = integrate(
-        built, x0=START, time=TIME, dt=ETA / 4, runs=64, record=[4, 8], observe={"first": lambda x: x[0]}, final=True
-    )
-    np.testing.assert_allclose(found.time, np.array([0, 4, 8, 16]) * ETA / 4)
-    np.testing.assert_allclose(found.iteration, [0, 1, 2, 4])
-    np.testing.assert_array_equal(found["first"][:, -1], found.final_state[:, 0])
-    assert found.attrs["model"] == "new" and found.attrs["dt"] == pytest.approx(ETA / 4)

@@ -94,7 +94,7 @@ def test_exact_needs_a_linear_model():
         (Setup(Quadratic([1.0]), Agents(1, StudentT(5.0))), Constant(0.1)),
         (Setup(Quadratic([1.0]), Agents(1, Gaussian(1.0))), Polynomial(0.1, 0.5)),
     ]:
-        with pytest.raises(InvalidInput, match='an exact solution is known.*method="euler"'):
+        with pytest.raises(InvalidInput, match=r'an exact solution is known.*method="euler"'):
             integrate(model(setup, "new", schedule), x0=1.0, time=1.0, method="exact")
 
 

@@ -34,7 +34,7 @@ def test_loss_drift_is_itos_formula(kind, c):
     for x in (np.array([0.8, -0.4]), np.array([-0.3, 1.2])):
         found = float(built.loss_drift(0.0, jnp.asarray(x)))
         assert found == pytest.approx(expected_drift(x, 1.0, c), rel=1e-12)
-        g, h = derivatives(x)
+        _, h = derivatives(x)
         noise = ETA * np.diag(SIGMA**2) / COUNT
         assert found != pytest.approx(expected_drift(x, 1.0, c) + np.trace(h @ noise) / 2)  # ½ forgotten
         assert found != pytest.approx(expected_drift(x, 1.0, c) - np.trace(h @ noise) / 2)  # no Itô term

@@ -41,7 +41,9 @@ def test_blow_up_time_of_the_new_ode_on_the_quartic(square, eta, time):
     assert np.all(found.diverged.values == gone)
 
 
-@pytest.mark.parametrize(("product", "explodes"), [(0.66, False), (2 / 3 - 1e-3, False), (2 / 3 + 1e-3, True), (0.7, True)])
+@pytest.mark.parametrize(
+    ("product", "explodes"), [(0.66, False), (2 / 3 - 1e-3, False), (2 / 3 + 1e-3, True), (0.7, True)]
+)
 def test_the_threshold_of_the_new_ode_is_two_thirds(product, explodes):
     """GD on x⁴/4 contracts for ηX0² < 2, the new ODE only below 2/3 (theory 1.1, A.3.2)."""
     found = solve(QUARTIC, "new", product, 1.0, 10.0)

@@ -1,6 +1,7 @@
 """The gap between the optimizer and a model, split into Monte Carlo, integration and model error."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -59,10 +60,13 @@ def compare(
     require(len(models) > 0, "models is empty; name at least one.")
     for name in models:
         require(name in _KINDS, f'there is no model "{name}" to compare with. {nearest(str(name), _KINDS)}')
-    require(int(substeps) == substeps and substeps >= 2, f"substeps is {substeps}, but must be a whole number of at least 2; 16 is usual.")
+    require(
+        int(substeps) == substeps and substeps >= 2,
+        f"substeps is {substeps}, but must be a whole number of at least 2; 16 is usual.",
+    )
     steps = max(1, round(time / schedule.eta))
     marks = recorded(steps, record)
-    common = dict(x0=x0, runs=runs, radius=radius, dtype=dtype)
+    common: dict[str, Any] = dict(x0=x0, runs=runs, radius=radius, dtype=dtype)
     discrete = simulate(setup, schedule=schedule, steps=steps, record=marks, seed=seed, **common)
     rows = []
     for index, name in enumerate(models):
@@ -71,12 +75,23 @@ def compare(
         path = integrate(built, time=steps * schedule.eta, dt=dt, record=fine, seed=seed + 1 + index, **common)
         rows.append(_row(path.sel(time=path.time[np.isin(path.iteration.values.round(9), marks)]), discrete))
     table = xr.concat(rows, xr.DataArray(list(models), dims="model", name="model"))
-    attrs = provenance(setup=describe(setup), schedule=describe(schedule), seed=seed, runs=runs, substeps=substeps, form=form, steps=steps)
+    attrs = provenance(
+        setup=describe(setup),
+        schedule=describe(schedule),
+        seed=seed,
+        runs=runs,
+        substeps=substeps,
+        form=form,
+        steps=steps,
+    )
     return table.assign_attrs(attrs)
 
 
 def _row(path: xr.Dataset, discrete: xr.Dataset) -> xr.Dataset:
-    values = {name: path[name].values for name in ("loss_mean", "loss_stderr", "integration_error", "integration_error_stderr")}
+    values = {
+        name: path[name].values
+        for name in ("loss_mean", "loss_stderr", "integration_error", "integration_error_stderr")
+    }
     with np.errstate(invalid="ignore"):
         gap = values["loss_mean"] - discrete.loss_mean.values
         sampling = np.hypot(values["loss_stderr"], discrete.loss_stderr.values)

@@ -16,7 +16,9 @@ from stablestep.sde.exact import linear_parts, transition
 from stablestep.setup import Setup
 
 
-def quadratic_order(setup: Setup, kind: str, etas: Sequence[float], x0: Float[np.ndarray, " d"], time: float) -> xr.Dataset:
+def quadratic_order(
+    setup: Setup, kind: str, etas: Sequence[float], x0: Float[np.ndarray, " d"], time: float
+) -> xr.Dataset:
     """The weak error sup_k |E f(X_kη) − E f(x_k)| of a model against η, exactly: no sampling, no integrator.
 
     Args:

@@ -67,6 +67,9 @@ class Third(Problem):
 
     inner: Problem
 
+    def __init__(self, inner: Problem):
+        self.inner = inner
+
     @property
     def dim(self) -> int:
         """Three times the inner dimension."""
@@ -118,18 +121,33 @@ def weak_order(
     """
     require(len(set(etas)) >= 4, f"etas has {len(set(etas))} different values, but a slope needs at least four.")
     gaussian = all(isinstance(g.compressor, Identity) and isinstance(g.noise, Gaussian) for g in setup.groups)
-    require(gaussian, "weak_order couples the optimizer to the model's Brownian path, which needs Identity messages under Gaussian noise.")
+    require(
+        gaussian,
+        "weak_order couples the optimizer to the model's Brownian path, which needs Identity messages under Gaussian noise.",
+    )
     found = [_error(model(setup, kind, schedule(eta), form=form), x0, time, runs, seed, substeps) for eta in etas]
     error, stderr = np.array(found).T
     slope, low, high = fit_slope(np.array(etas), error, stderr, seed)
     variables = {"error": ("eta", np.abs(error)), "stderr": ("eta", stderr)}
-    attrs = {"slope": slope, "slope_low": low, "slope_high": high, "model": kind, "form": form, "time": time, "runs": runs, "seed": seed}
+    attrs = {
+        "slope": slope,
+        "slope_low": low,
+        "slope_high": high,
+        "model": kind,
+        "form": form,
+        "time": time,
+        "runs": runs,
+        "seed": seed,
+    }
     return xr.Dataset(variables, {"eta": list(etas)}, attrs)
 
 
 def _error(built: Model, x0, time: float, runs: int, seed: int, substeps: int) -> tuple[float, float]:
     steps = round(time / built.eta)
-    require(abs(steps * built.eta - time) < 1e-6 * time, f"η = {built.eta} does not divide time = {time}; choose etas that do.")
+    require(
+        abs(steps * built.eta - time) < 1e-6 * time,
+        f"η = {built.eta} does not divide time = {time}; choose etas that do.",
+    )
     with working_dtype("float64") as kind:
         points = start(x0, cast(built.problem, kind), runs, seed, kind)
         euler = Euler(built.problem, built, built.eta / substeps, False)
@@ -137,7 +155,9 @@ def _error(built: Model, x0, time: float, runs: int, seed: int, substeps: int) -
         tripled = jnp.concatenate([points] * 3, axis=1)
         paths = monte_carlo(trio, tripled, np.array([0, steps], np.int32), seed, 1e9)
     if np.any(paths.diverged_at >= 0):
-        raise InvalidInput(f"paths diverge at η = {built.eta}; the order is that of a stable range: use smaller etas or a start nearer the minimum.")
+        raise InvalidInput(
+            f"paths diverge at η = {built.eta}; the order is that of a stable range: use smaller etas or a start nearer the minimum."
+        )
     difference = paths.observed["difference"][:, -1].astype(float)
     return float(np.mean(difference)), float(np.std(difference, ddof=1) / np.sqrt(runs)) if runs > 1 else 0.0
 

@@ -30,7 +30,9 @@ class Part(eqx.Module):
     compressor: Compressor
     count: int = eqx.field(static=True)
     shared: bool = eqx.field(static=True)
-    silent: bool = eqx.field(static=True)  # without noise; kept apart from the noise, whose numbers a compiled kernel sees as variables
+    silent: bool = eqx.field(
+        static=True
+    )  # without noise; kept apart from the noise, whose numbers a compiled kernel sees as variables
 
     @abc.abstractmethod
     def draw(self, stream: Stream, x: Vector, gradient: Vector) -> tuple[Vector, Float[Array, ""]]:

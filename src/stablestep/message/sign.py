@@ -20,7 +20,9 @@ def multivariate_sign_covariance(noise: StudentT, gradient: Float[Array, " d"]) 
     """
     dtype = gradient.dtype
     root = jnp.sqrt(jnp.asarray(noise.shared_w, dtype) / 2)
-    conditional = jax.scipy.special.erf(gradient[:, None] / jnp.broadcast_to(noise.scale(gradient), gradient.shape)[:, None] * root)
+    conditional = jax.scipy.special.erf(
+        gradient[:, None] / jnp.broadcast_to(noise.scale(gradient), gradient.shape)[:, None] * root
+    )
     mean = noise.mean_sign(gradient)
     matrix = (conditional * jnp.asarray(CHI2_WEIGHTS, dtype)) @ conditional.T - jnp.outer(mean, mean)
     diagonal = jnp.eye(gradient.shape[0], dtype=bool)

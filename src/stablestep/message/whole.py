@@ -70,11 +70,16 @@ class Law(eqx.Module):
         """
         if all(part.compressor.unbiased for part in self.parts):
             return jnp.ones_like(x)
-        require(not self.differs, "with biased messages and data that differ between groups the mean message is no function of ∇f.")
+        require(
+            not self.differs,
+            "with biased messages and data that differ between groups the mean message is no function of ∇f.",
+        )
         gradient, _ = self.gradients(x)
         return self._weighted([part.secant(gradient) for part in self.parts])
 
-    def covariance(self, x: Vector, samples: int | None = None, key: Key[Array, ""] | None = None) -> lx.AbstractLinearOperator:
+    def covariance(
+        self, x: Vector, samples: int | None = None, key: Key[Array, ""] | None = None
+    ) -> lx.AbstractLinearOperator:
         """Cov M(x), of the mean message (1/N included), exactly; or the sample covariance of `samples` draws.
 
         Raises:

@@ -1,6 +1,7 @@
 """Sums of one coordinate function: even powers and cosh. Their curve of (L0, L1) pairs is that of one coordinate."""
 
 from numbers import Integral
+from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -62,14 +63,10 @@ class Quartic(_Power):
     """
 
     dim: int = eqx.field(static=True)
+    power: ClassVar[int] = 4
 
     def __check_init__(self):
         require_dim("Quartic", self.dim)
-
-    @property
-    def power(self) -> int:
-        """4."""
-        return 4
 
 
 class EvenPower(_Power):

@@ -4,6 +4,7 @@ import abc
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -66,13 +67,14 @@ def monte_carlo(
     batch = _batch(runs, dim, len(devices))
     leaves, tree = jax.tree.flatten(process)
     kernel = _kernel(tree, tuple(sorted((observe or {}).items())), devices)
-    fixed = leaves, Stream.seed(seed), jnp.asarray(iterations), jnp.asarray(radius, points.dtype)
-    pieces = []
+    root, fixed = Stream.seed(seed), (leaves, np.asarray(iterations), np.asarray(radius, points.dtype))
+    # In NumPy, because JAX would compile every operation outside the kernel on its own.
+    starts, pieces = np.asarray(points), []
     for first in range(0, runs, batch):
         ids = np.arange(first, first + batch, dtype=np.uint32)
-        padded = points[np.minimum(ids, runs - 1)]
-        found = kernel(*fixed, jnp.asarray(ids), padded)
-        pieces.append(_fetch(found if keep_final else {**found, "final": found["final"][:, :0]}, min(batch, runs - first)))
+        found = kernel(*fixed, root.children(ids, tag=RUN), starts[np.minimum(ids, runs - 1)])
+        found = found if keep_final else {**found, "final": np.zeros((batch, 0), points.dtype)}
+        pieces.append(_fetch(found, min(batch, runs - first)))
         if progress is not None:
             progress(min(1.0, (first + batch) / runs))
     joined = jax.tree.map(lambda *parts: np.concatenate(parts), *pieces)
@@ -91,18 +93,18 @@ def _batch(runs: int, dim: int, devices: int) -> int:
 
 
 # jaxlib 0.10.2 compiles arctan to wrong numbers at this vector width; tests hold every other elementary function against it.
-_WIDE = {"xla_cpu_prefer_vector_width": 512}
+_WIDE: dict[str, Any] = {"xla_cpu_prefer_vector_width": 512}
 _WRONG_IF_WIDE = {"atan", "atan2"}  # arctan2(y, 1) is simplified to arctan
 
 
 @lru_cache(maxsize=64)
 def _kernel(tree, observe: tuple, devices: tuple):
-    def chunk(leaves, root, iterations, radius, ids, points):
-        return _run(jax.tree.unflatten(tree, leaves), root, iterations, radius, ids, points, dict(observe))
+    def chunk(leaves, iterations, radius, streams, points):
+        return _run(jax.tree.unflatten(tree, leaves), iterations, radius, streams, points, dict(observe))
 
     mesh = jax.make_mesh((len(devices),), ("runs",), (jax.sharding.AxisType.Auto,), devices=devices)
     each, same = jax.P("runs"), jax.P()
-    mapped = jax.shard_map(chunk, mesh=mesh, in_specs=(same, same, same, same, each, each), out_specs=each, check_vma=False)
+    mapped = jax.shard_map(chunk, mesh=mesh, in_specs=(same, same, same, each, each), out_specs=each, check_vma=False)
     compiled = {}
 
     def call(*arguments):
@@ -121,19 +123,21 @@ def primitives(jaxpr) -> set[str]:
     found = set()
     for equation in jaxpr.eqns:
         found.add(equation.primitive.name)
-        for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda leaf: hasattr(leaf, "eqns") or hasattr(leaf, "jaxpr")):
+        for inner in jax.tree.leaves(
+            list(equation.params.values()), is_leaf=lambda leaf: hasattr(leaf, "eqns") or hasattr(leaf, "jaxpr")
+        ):
             inner = getattr(inner, "jaxpr", inner)
             if hasattr(inner, "eqns"):
                 found |= primitives(inner)
     return found
 
 
-def _run(process: Process, root: Stream, iterations, radius, ids, points, observe):
-    streams = jax.vmap(lambda run: root.child(run, tag=RUN))(ids)
-    square = radius * radius
+def _run(process: Process, iterations, radius, streams: Stream, points, observe):
+    inverse = 1 / radius
 
     def inside(x):
-        return jnp.sum(x * x, axis=-1) <= square  # false for NaN as well
+        # Not of x·x: XLA would share it with a gradient that has it and store it, which costs more than the sum itself.
+        return jnp.sum(jnp.square(x * inverse), axis=-1) <= 1  # false for NaN as well
 
     def step(k, state):
         points, diverged_at = state

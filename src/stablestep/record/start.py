@@ -52,7 +52,10 @@ def start(x0, problem: Problem, runs: int, seed: int, dtype) -> Float[Array, "ru
     Raises:
         InvalidInput: if runs < 1, x0 has the wrong shape, or f or its gradient is not finite there.
     """
-    require(np.ndim(runs) == 0 and int(runs) == runs and runs >= 1, f"runs is {runs}, but must be a whole number of at least 1.")
+    require(
+        np.ndim(runs) == 0 and int(runs) == runs and runs >= 1,
+        f"runs is {runs}, but must be a whole number of at least 1.",
+    )
     points = _drawn(x0, problem.dim, runs, seed, dtype) if callable(x0) else _given(x0, problem.dim, runs, dtype)
     probe = points[: min(runs, 16)]
     values, gradients = jax.vmap(problem.value)(probe), jax.vmap(problem.gradient)(probe)
@@ -66,8 +69,12 @@ def _given(x0, dim: int, runs: int, dtype):
     try:
         point = np.asarray(x0, dtype)
     except (TypeError, ValueError) as error:
-        raise InvalidInput(f"x0 is {x0!r}, but must be a number, a vector of length {dim}, or a function of a key.") from error
-    require(point.shape in ((), (dim,)), f"x0 has shape {point.shape}, but must be a number or a vector of length {dim}.")
+        raise InvalidInput(
+            f"x0 is {x0!r}, but must be a number, a vector of length {dim}, or a function of a key."
+        ) from error
+    require(
+        point.shape in ((), (dim,)), f"x0 has shape {point.shape}, but must be a number or a vector of length {dim}."
+    )
     require(bool(np.all(np.isfinite(point))), "x0 has entries that are not finite; start at a point.")
     return jnp.broadcast_to(jnp.asarray(point), (runs, dim))
 

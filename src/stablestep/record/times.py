@@ -21,16 +21,25 @@ def recorded(steps: int, record=None) -> Int[np.ndarray, " times"]:
     >>> recorded(5).tolist(), recorded(1000, "log")[:4].tolist(), recorded(100, 3).tolist()
     ([0, 1, 2, 3, 4, 5], [0, 1, 2, 3], [0, 50, 100])
     """
-    require(np.ndim(steps) == 0 and int(steps) == steps and steps >= 1, f"steps is {steps}, but must be a whole number of at least 1.")
+    require(
+        np.ndim(steps) == 0 and int(steps) == steps and steps >= 1,
+        f"steps is {steps}, but must be a whole number of at least 1.",
+    )
     steps = int(steps)
     if isinstance(record, str):
-        require(record in ("linear", "log"), f'record is "{record}", but must be "linear", "log", a number, or a list of iterations.')
+        require(
+            record in ("linear", "log"),
+            f'record is "{record}", but must be "linear", "log", a number, or a list of iterations.',
+        )
     if isinstance(record, str) and record == "log":
         chosen = np.concatenate([[0], np.geomspace(1, steps, min(LIMIT, steps))])
     elif record is None or isinstance(record, str):
         chosen = np.linspace(0, steps, min(LIMIT, steps) + 1)
     elif np.ndim(record) == 0:
-        require(2 <= record <= LIMIT + 1, f"record is {record}, but between 2 and {LIMIT + 1} times can be kept; or list the iterations.")
+        require(
+            2 <= record <= LIMIT + 1,
+            f"record is {record}, but between 2 and {LIMIT + 1} times can be kept; or list the iterations.",
+        )
         chosen = np.linspace(0, steps, min(int(record), steps + 1))
     else:
         chosen = np.asarray(record, float)

@@ -73,7 +73,7 @@ def run(context: Context) -> Section:
 
 def _bounded(steps: int, runs: int, seed: int) -> xr.Dataset:
     """The schedule of S2 Eq. 3, its σ² set to the figure's σ² as if the variance did not grow."""
-    results = []
+    results: list[xr.Dataset] = []
     for omega in OMEGAS:
         c = Constants(L0=1.0, L1=L1, dim=DIM, omega=omega, sigma0_sq=SIGMA**2)
         limit = schedule.StepLimit("S2 4.2", eta=ETA, epsilon=EPSILON, constants=c)
@@ -86,7 +86,9 @@ def _figure(constant, normalized, bounded, shares, long) -> Figure:
     plot.loss(constant, axes[0, 0]).set_title("constant step")
     plot.diverged(constant, axes[0, 1]).set_title("constant step")
     curves = {f"omega = {omega:g}": column for omega, column in zip(OMEGAS, shares.T, strict=True)}
-    plot.lines(STARTS, curves, axes[0, 2], "c, for x0 = c·(1, …, 1)", "fraction of runs diverged").set_title("constant step, by start")
+    plot.lines(STARTS, curves, axes[0, 2], "c, for x0 = c·(1, …, 1)", "fraction of runs diverged").set_title(
+        "constant step, by start"
+    )
     plot.loss(normalized, axes[1, 0]).set_title("step limit of P Eq. 16, pathwise")
     plot.loss(bounded, axes[1, 1]).set_title("step limit of S2 Eq. 3")
     plot.loss(long, axes[1, 2], log_time=True).set_title("P Eq. 16, longer")
@@ -99,12 +101,17 @@ def _figure(constant, normalized, bounded, shares, long) -> Figure:
 
 def _constant(constant, shares, few) -> Claim:
     rows = [constant.sel(omega=omega) for omega in OMEGAS]
-    checks = [check(fraction(gone(row)), ">=", 0.5, f"fraction diverged at ω = {omega:g}") for row, omega in zip(rows, OMEGAS, strict=True)]
+    checks = [
+        check(fraction(gone(row)), ">=", 0.5, f"fraction diverged at ω = {omega:g}")
+        for row, omega in zip(rows, OMEGAS, strict=True)
+    ]
     when = [mean(row.divergence_iteration.values[gone(row)]) for row in rows]
     for low, high in ((0, 1), (1, 2)):
         label = f"mean iteration of divergence at ω = {OMEGAS[low]:g} minus that at ω = {OMEGAS[high]:g}"
         checks.append(check(difference(when[low], when[high]), ">=", 0.0, label))
-    table = "; ".join(f"c = {c:g}: {', '.join(plot.percent(s) for s in row)}" for c, row in zip(STARTS, shares, strict=True))
+    table = "; ".join(
+        f"c = {c:g}: {', '.join(plot.percent(s) for s in row)}" for c, row in zip(STARTS, shares, strict=True)
+    )
     return Claim(
         "fig1.dcsgd.constant",
         "P, S2 Fig. 1",

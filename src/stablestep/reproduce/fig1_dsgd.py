@@ -1,5 +1,7 @@
 """Figure 1 (left) of the earlier version: DSGD on x⁴/4 under Gaussian noise of variance σ²‖∇f‖²."""
 
+from typing import Any
+
 import numpy as np
 
 from stablestep import noise, plot, problem, schedule
@@ -18,7 +20,7 @@ ETA, X0, L1, EPSILON = 0.01, 3.0, 2.0, 0.9
 
 def run(context: Context) -> Section:
     runs, steps = (1000, 500) if context.quick else (1000, 1000)
-    common = dict(steps=steps, runs=runs, seed=context.seed, grid={"sigma1": SIGMAS})
+    common: dict[str, Any] = dict(steps=steps, runs=runs, seed=context.seed, grid={"sigma1": SIGMAS})
     setup = Setup(problem.Quartic(dim=1), Agents(1, noise.Gaussian(sigma1=1.0)))
     limit = schedule.StepLimit("S2 4.1", eta=ETA, epsilon=EPSILON, L1=L1)
     constant = simulate(setup, schedule=schedule.Constant(ETA), x0=X0, record="log", **common)
@@ -75,7 +77,9 @@ def _constant(constant, shares, runs, steps) -> Claim:
     for low, high in ((0, 1), (1, 2)):
         label = f"fraction diverged at σ = {SIGMAS[high]:g} minus that at σ = {SIGMAS[low]:g}"
         checks.append(check(difference(found[high], found[low]), ">=", 0.0, label))
-    table = "; ".join(f"x0 = {x0:g}: {', '.join(plot.percent(s) for s in row)}" for x0, row in zip(STARTS, shares, strict=True))
+    table = "; ".join(
+        f"x0 = {x0:g}: {', '.join(plot.percent(s) for s in row)}" for x0, row in zip(STARTS, shares, strict=True)
+    )
     return Claim(
         "fig1.dsgd.constant",
         "S2 Fig. 1 left",
@@ -98,5 +102,6 @@ def _normalized(normalized, far, runs, steps) -> Claim:
         "S2 Fig. 1 left",
         "With the schedule of S2 Eq. 1 it always converges.",
         tuple(checks),
-        detail=f"Pathwise norm. Also from x0 = {', '.join(f'{x0:g}' for x0 in FAR)}: {lost} of {runs * len(SIGMAS) * len(FAR)} runs diverged.",
+        detail=f"Pathwise norm. Also from x0 = {', '.join(f'{x0:g}' for x0 in FAR)}: "
+        f"{lost} of {runs * len(SIGMAS) * len(FAR)} runs diverged.",
     )

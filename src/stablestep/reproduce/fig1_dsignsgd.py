@@ -1,5 +1,7 @@
 """Figure 1 (right) of both papers: DSignSGD on x⁴/4 under Cauchy noise."""
 
+from typing import Any
+
 import numpy as np
 
 from stablestep import compressor, noise, plot, problem, schedule
@@ -16,9 +18,11 @@ STATIONARY_ONE = 0.021563601  # E f of the stationary law at σ = 1, by exact re
 
 
 def run(context: Context) -> Section:
-    runs, long_runs, steps, long_steps = (10_000, 1000, 500, 20_000) if context.quick else (10_000, 10_000, 1000, 100_000)
+    runs, long_runs, steps, long_steps = (
+        (10_000, 1000, 500, 20_000) if context.quick else (10_000, 10_000, 1000, 100_000)
+    )
     setup = Setup(problem.Quartic(dim=1), Agents(1, noise.StudentT(df=1.0, scale=1.0), compressor.Sign()))
-    common = dict(x0=X0, seed=context.seed, grid={"scale": SCALES})
+    common: dict[str, Any] = dict(x0=X0, seed=context.seed, grid={"scale": SCALES})
     constant = simulate(setup, schedule=schedule.Constant(ETA), steps=steps, runs=runs, **common)
     context.progress(0.1)
 
@@ -26,7 +30,9 @@ def run(context: Context) -> Section:
         context.progress(0.1 + 0.9 * done)
 
     decay = schedule.Polynomial(ETA, power=0.5)
-    scheduled = simulate(setup, schedule=decay, steps=long_steps, runs=long_runs, record="log", progress=report, **common)
+    scheduled = simulate(
+        setup, schedule=decay, steps=long_steps, runs=long_runs, record="log", progress=report, **common
+    )
     return Section(
         id="fig1-dsignsgd",
         title="Figure 1, DSignSGD: signs under noise without a mean",
@@ -59,7 +65,9 @@ def _figure(constant, scheduled) -> Figure:
     plot.mean_loss(scheduled, axes[1], log_time=True).set_title("η_t = 1/√(1+t)")
     levels = np.array([at_end(constant.sel(scale=scale))[0] for scale in SCALES])
     curves = {"measured": levels, "πση/16": np.pi * np.array(SCALES) * ETA / 16}
-    plot.lines(SCALES, curves, axes[2], "σ", "mean of f(x) at the end", ordered=False).set_title("constant step: the level")
+    plot.lines(SCALES, curves, axes[2], "σ", "mean of f(x) at the end", ordered=False).set_title(
+        "constant step: the level"
+    )
     axes[2].set(xscale="log", yscale="log")
     caption = (
         "DSignSGD on x⁴/4 under Student-t noise with ν = 1 (means over runs; all moments of a sign exist). Left: a constant step stalls. "
@@ -71,7 +79,9 @@ def _figure(constant, scheduled) -> Figure:
 def _constant(constant) -> Claim:
     levels = [at_end(constant.sel(scale=scale)) for scale in SCALES]
     checks = [check(levels[0], ">=", 0.0, f"mean loss at the end, σ = {SCALES[0]:g}")]
-    checks.append(check(levels[2], "=", STATIONARY_ONE, "mean loss at the end, σ = 1, against the exact stationary law"))
+    checks.append(
+        check(levels[2], "=", STATIONARY_ONE, "mean loss at the end, σ = 1, against the exact stationary law")
+    )
     for low in range(len(SCALES) - 1):
         label = f"mean loss at the end, σ = {SCALES[low + 1]:g} minus σ = {SCALES[low]:g}"
         checks.append(check(difference(levels[low + 1], levels[low]), ">=", 0.0, label))
@@ -92,7 +102,9 @@ def _scheduled(constant, scheduled) -> Claim:
         level = at_end(constant.sel(scale=scale))[0]
         end = at_end(scheduled.sel(scale=scale))
         ratio = end[0] / level, end[1] / level
-        checks.append(check(ratio, "<=", 0.1, f"mean loss at the end over the level of the constant step, σ = {scale:g}"))
+        checks.append(
+            check(ratio, "<=", 0.1, f"mean loss at the end over the level of the constant step, σ = {scale:g}")
+        )
     ends = ", ".join(f"{at_end(scheduled.sel(scale=scale))[0]:.2g}" for scale in SCALES)
     return Claim(
         "fig1.dsignsgd.scheduled",

@@ -10,7 +10,9 @@ from stablestep import student
 Function = Callable[[np.ndarray], np.ndarray]
 
 
-def discrete_losses(f: Function, slope: Function, sigma: float, df: float, eta: float, steps: int, starts: np.ndarray) -> np.ndarray:
+def discrete_losses(
+    f: Function, slope: Function, sigma: float, df: float, eta: float, steps: int, starts: np.ndarray
+) -> np.ndarray:
     """E f(x_k), k = 0 … steps, of x ← x − η sign(f'(x) + σ t_ν), averaged over `starts`, by exact backward recursion on each lattice."""
     reach = np.arange(-steps, steps + 1)
     lattice = starts[:, None] + eta * reach

@@ -38,7 +38,9 @@ def difference(first: Measured, second: Measured) -> Measured:
     return first[0] - second[0], float(np.hypot(first[1], second[1]))
 
 
-def check(measured: Measured, relation: Literal["=", "<=", ">="], predicted: float, label: str, **options: float) -> Check:
+def check(
+    measured: Measured, relation: Literal["=", "<=", ">="], predicted: float, label: str, **options: float
+) -> Check:
     """A `Check` of a measured number.
 
     >>> check((1.0, 0.01), ">=", 0.5, "an example").outcome

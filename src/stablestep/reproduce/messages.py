@@ -90,7 +90,10 @@ def _compression(sampler: _Sampler) -> Claim:
 
 def _covariance(sampler: _Sampler) -> Claim:
     omegas, sigmas = (OMEGA, 1.0), (SIGMA, 1.0)
-    groups = [Agents(1, noise.Gaussian(sigma0=s), compressor.RandomSparsification(omega=w)) for s, w in zip(sigmas, omegas, strict=True)]
+    groups = [
+        Agents(1, noise.Gaussian(sigma0=s), compressor.RandomSparsification(omega=w))
+        for s, w in zip(sigmas, omegas, strict=True)
+    ]
     drawn = sampler(*groups) - GRADIENT
     # E[ΦΦᵀ] + Σ_i of each agent, written out: random sparsification adds ω (g² + σ²) to the variance σ² of the gradient.
     each = [np.diag(w * (GRADIENT**2 + s**2) + s**2) for s, w in zip(sigmas, omegas, strict=True)]
@@ -98,7 +101,9 @@ def _covariance(sampler: _Sampler) -> Claim:
     checks = []
     for name, direction in _directions().items():
         product = np.square(drawn @ direction)
-        checks.append(check(mean(product), "=", float(direction @ predicted @ direction), f"variance along {name}", margin=0.05))
+        checks.append(
+            check(mean(product), "=", float(direction @ predicted @ direction), f"variance along {name}", margin=0.05)
+        )
     return Claim(
         "message.dcsgd-covariance",
         "P 88, 107",
@@ -162,7 +167,8 @@ def _sign_covariance(sampler: _Sampler) -> Claim:
         "P 127",
         "The covariance of the sign message is I − (4/N) Σ diag(Ξ²), over N.",
         tuple(checks),
-        detail=f"For independent coordinates. Under the multivariate t (ν = 1) the covariance of coordinates 1 and 3 is {off[0]:.4f} ± {off[1]:.4f}.",
+        detail=f"For independent coordinates. Under the multivariate t (ν = 1) the covariance of coordinates 1 and 3 is "
+        f"{off[0]:.4f} ± {off[1]:.4f}.",
     )
 
 
@@ -218,5 +224,7 @@ def _figure(sampler: _Sampler) -> Figure:
         ax.grid(alpha=0.25, lw=0.6)
         ax.spines[["top", "right"]].set_visible(False)
         ax.legend(fontsize=9)
-    caption = "Signs of two agents with scales 1 and 3: lines are P Eqs. 124-127, points are sampled means and variances."
+    caption = (
+        "Signs of two agents with scales 1 and 3: lines are P Eqs. 124-127, points are sampled means and variances."
+    )
     return Figure("messages_sign", figure, caption)

@@ -1,6 +1,7 @@
 """P Appendix A: the three ODEs of gradient descent on a quadratic and on the quartic, their expansions, and their orders."""
 
 import math
+from typing import Any
 
 import numpy as np
 import sympy
@@ -33,9 +34,10 @@ def run(context: Context) -> Section:
         id="odes",
         title="Gradient descent as an ODE",
         paragraphs=[
-            "P Appendix A compares gradient descent with gradient flow (first), with the classic second-order ODE ẋ = −g − (η/2)Hg, and with "
-            "its new one, ẋ = −g + (η/2)Hg. The new one has the stability threshold of gradient descent on quadratics, exactly; it is not "
-            "more accurate: as an approximation of the iterates and of the loss it is of first order, with twice the error of gradient flow.",
+            "P Appendix A compares gradient descent with gradient flow (first), with the classic second-order ODE ẋ = −g − (η/2)Hg, and "
+            "with its new one, ẋ = −g + (η/2)Hg. The new one has the stability threshold of gradient descent on quadratics, exactly; it is "
+            "not more accurate: as an approximation of the iterates and of the loss it is of first order, with twice the error of "
+            "gradient flow.",
             "On x⁴/4 gradient descent contracts for ηx² < 2, the new ODE for ηx² < 2/3 only; beyond it explodes in finite time. The "
             "principal flow, drawn for comparison, is exact on quadratics and turns complex beyond η = 1/λ.",
         ],
@@ -63,11 +65,18 @@ def _descend(f: Problem, eta: float, x0: float, steps: int):
 def _quadratic() -> list[Claim]:
     f = problem.Quadratic([LAMBDA])
     etas = [fraction * 2 / LAMBDA for fraction in STEPS]
-    factors = {"first": lambda eta: 1.0, "classic": lambda eta: 1 + LAMBDA * eta / 2, "new": lambda eta: 1 - LAMBDA * eta / 2}
+    factors = {
+        "first": lambda eta: 1.0,
+        "classic": lambda eta: 1 + LAMBDA * eta / 2,
+        "new": lambda eta: 1 - LAMBDA * eta / 2,
+    }
     texts = {
         "first": ("P 6, 34-35", "First-order ODE on λx²/2: f(X_t) = f0 exp(−2λt), converges for every η."),
         "classic": ("P 7, 36-38", "Classic second-order ODE: f0 exp(−2λ(1+λη/2)t), converges for every η."),
-        "new": ("P 15, 39-40", "New ODE: f0 exp(−2λ(1−λη/2)t), converges iff η < 2/λ, the threshold of gradient descent."),
+        "new": (
+            "P 15, 39-40",
+            "New ODE: f0 exp(−2λ(1−λη/2)t), converges iff η < 2/λ, the threshold of gradient descent.",
+        ),
     }
     claims = []
     for kind, (where, text) in texts.items():
@@ -88,7 +97,10 @@ def _threshold(f: Problem, fraction: float, eta: float, ratio: float) -> list[Ch
     relation = "=" if fraction == 1 else ("<=" if fraction < 1 else ">=")
     names = (("new ODE", ratio), ("gradient descent", descent))
     slack = 1e-6 if fraction == 1 else 0.0
-    return [Check(value, 0.0, 1.0, relation, slack, label=f"{name}: loss over its start, η = {fraction:g} · 2/λ") for name, value in names]
+    return [
+        Check(value, 0.0, 1.0, relation, slack, label=f"{name}: loss over its start, η = {fraction:g} · 2/λ")
+        for name, value in names
+    ]
 
 
 def _advantage(product: float) -> float:
@@ -101,8 +113,12 @@ def _advantage(product: float) -> float:
 
 def _faster(f: Problem) -> Claim:
     crossing = brentq(lambda product: _advantage(product) - 1, 1.1, 1.5, xtol=1e-9)
-    printed = [Check(_advantage(p), 0.0, 1.0, "<=", label=f"rate of gradient descent over gradient flow, ηλ = {p:g}") for p in (0.1, 0.5, 1.2)]
-    corrected = [Check(float(crossing), 0.0, 1.278465, "=", 1e-5, label="ηλ at which the rates are equal")]
+    assert isinstance(crossing, float)
+    printed = [
+        Check(_advantage(p), 0.0, 1.0, "<=", label=f"rate of gradient descent over gradient flow, ηλ = {p:g}")
+        for p in (0.1, 0.5, 1.2)
+    ]
+    corrected = [Check(crossing, 0.0, 1.278465, "=", 1e-5, label="ηλ at which the rates are equal")]
     corrected.append(Check(_advantage(1.5), 0.0, 1.0, "<=", label="the ratio at ηλ = 1.5"))
     return Claim(
         "ode.quadratic.faster-is-inconsistent",
@@ -169,21 +185,31 @@ def _taylor() -> Claim:
     along = eta * speed + eta**2 / 2 * second + eta**3 / 6 * third
     cubic = derivative(derivative(speed)) * speed**2 + derivative(speed) ** 2 * speed
     printed = eta * speed + eta**2 / 2 * (
-        f[0] * f[1] - alpha * (f[0] ** 2 * f[2] + 2 * f[0] * f[1] ** 2) + alpha**2 * (f[0] ** 2 * f[1] * f[2] + f[0] * f[1] ** 3)
+        f[0] * f[1]
+        - alpha * (f[0] ** 2 * f[2] + 2 * f[0] * f[1] ** 2)
+        + alpha**2 * (f[0] ** 2 * f[1] * f[2] + f[0] * f[1] ** 3)
     )
     printed += eta**3 / 6 * _printed_cubic(f, alpha)
     in_beta = -eta * f[0] + eta**2 * (beta + sympy.Rational(1, 2)) * f[0] * f[1]
     in_beta -= eta**3 / 6 * ((3 * beta + 1) * f[0] ** 2 * f[2] + (6 * beta + 1) * f[0] * f[1] ** 2)
-    truncated = sum(sympy.expand(along.subs(alpha, beta * eta)).coeff(eta, k) * eta**k for k in range(4))
+    truncated = sympy.Add(*(sympy.expand(along.subs(alpha, beta * eta)).coeff(eta, k) * eta**k for k in range(4)))
     checks = [
         _same(third, cubic, "x''' = F''F² + (F')²F"),
         _same(along, printed, "the long expansion in α"),
         _same(truncated, in_beta, "the expansion for α = βη"),
     ]
-    cases = {0: (sympy.Rational(-1, 6), sympy.Rational(-1, 6)), -1: (sympy.Rational(1, 12), sympy.Rational(1, 3)), 1: (-sympy.Rational(5, 12), -sympy.Rational(2, 3))}
+    cases = {
+        0: (sympy.Rational(-1, 6), sympy.Rational(-1, 6)),
+        -1: (sympy.Rational(1, 12), sympy.Rational(1, 3)),
+        1: (-sympy.Rational(5, 12), -sympy.Rational(2, 3)),
+    }
     for twice, (left, right) in cases.items():
         value = sympy.Rational(twice, 2)
-        special = -eta * f[0] + eta**2 * (value + sympy.Rational(1, 2)) * f[0] * f[1] + eta**3 * (left * f[0] ** 2 * f[2] + right * f[0] * f[1] ** 2)
+        special = (
+            -eta * f[0]
+            + eta**2 * (value + sympy.Rational(1, 2)) * f[0] * f[1]
+            + eta**3 * (left * f[0] ** 2 * f[2] + right * f[0] * f[1] ** 2)
+        )
         checks.append(_same(truncated.subs(beta, value), special, f"the special case β = {value}"))
     return Claim(
         "ode.taylor",
@@ -197,8 +223,15 @@ def _taylor() -> Claim:
 def _printed_cubic(f, alpha):
     first = -(f[0] ** 2 * f[2] + f[0] * f[1] ** 2)
     linear = f[0] ** 3 * f[3] + 7 * f[0] ** 2 * f[1] * f[2] + 3 * f[0] * f[1] ** 3
-    square = 2 * f[0] ** 3 * f[1] * f[3] + f[0] ** 3 * f[2] ** 2 + 11 * f[0] ** 2 * f[1] ** 2 * f[2] + 3 * f[0] * f[1] ** 4
-    cube = f[0] ** 3 * f[1] ** 2 * f[3] + f[0] ** 3 * f[1] * f[2] ** 2 + 5 * f[0] ** 2 * f[1] ** 3 * f[2] + f[0] * f[1] ** 5
+    square = (
+        2 * f[0] ** 3 * f[1] * f[3] + f[0] ** 3 * f[2] ** 2 + 11 * f[0] ** 2 * f[1] ** 2 * f[2] + 3 * f[0] * f[1] ** 4
+    )
+    cube = (
+        f[0] ** 3 * f[1] ** 2 * f[3]
+        + f[0] ** 3 * f[1] * f[2] ** 2
+        + 5 * f[0] ** 2 * f[1] ** 3 * f[2]
+        + f[0] * f[1] ** 5
+    )
     return first + alpha * linear - alpha**2 * square + alpha**3 * cube
 
 
@@ -212,7 +245,7 @@ def _trajectory_error(kind: str, eta: float) -> tuple[float, float, float]:
     """On x⁴/4 from 1: sup over k of the error of the iterate and of the loss up to t = 1, and the loss error of one step."""
     setup, f = Setup(problem.Quartic(1), Agents(1)), problem.Quartic(1)
     marks = np.round(np.arange(26) * ETAS[0] / eta)  # the iterations at t = 0, 0.04, …, 1
-    common = dict(schedule=schedule.Constant(eta), x0=1.0, runs=1, dtype="float64")
+    common: dict[str, Any] = dict(schedule=schedule.Constant(eta), x0=1.0, runs=1, dtype="float64")
     descent = simulate(setup, steps=round(1 / eta), record=marks, **common).loss_mean.values
     flow = _flow(f, kind, eta, 1.0, 1.0).loss_mean.values[::4]
     point = np.abs((4 * flow) ** 0.25 - (4 * descent) ** 0.25)
@@ -221,7 +254,7 @@ def _trajectory_error(kind: str, eta: float) -> tuple[float, float, float]:
 
 
 def _slope(errors: list[float]) -> tuple[float, float]:
-    fit = stats.linregress(np.log(ETAS), np.log(errors))
+    fit: Any = stats.linregress(np.log(ETAS), np.log(errors))  # its fields are made at run time
     return float(fit.slope), float(fit.stderr)
 
 
@@ -252,11 +285,25 @@ def _loss_order(errors) -> Claim:
         "The new ODE induces a second-order model of the discrete loss.",
         (
             Check(slope, stderr, 3.0, "=", 0.05, label="slope of the one-step loss error (3 for a second-order model)"),
-            Check(path, path_stderr, 2.0, "=", 0.05, label="slope of the loss error along the path (2 for a second-order model)"),
+            Check(
+                path,
+                path_stderr,
+                2.0,
+                "=",
+                0.05,
+                label="slope of the loss error along the path (2 for a second-order model)",
+            ),
         ),
         (
             Check(slope, stderr, 2.0, "=", 0.05, label="slope of the one-step loss error (2 for a first-order model)"),
-            Check(path, path_stderr, 1.0, "=", 0.05, label="slope of the loss error along the path (1 for a first-order model)"),
+            Check(
+                path,
+                path_stderr,
+                1.0,
+                "=",
+                0.05,
+                label="slope of the loss error along the path (1 for a first-order model)",
+            ),
             Check(ratio, 0.0, 2.0, "=", 0.05, label="one-step loss error of the new ODE over that of gradient flow"),
         ),
         detail="It matches the drift of the loss at each instant, not the loss along the path.",
@@ -270,7 +317,13 @@ def _figure(errors) -> Figure:
         eta = fraction * 2 / LAMBDA
         for kind, color in zip((*KINDS, "principal"), plot.CATEGORIES):
             path = _flow(f, kind, eta, 1.0, 8.0)
-            ax.plot(path.time, path.loss_mean, color=color, lw=1.8, label=f"{kind} ODE" if kind in KINDS else "principal flow")
+            ax.plot(
+                path.time,
+                path.loss_mean,
+                color=color,
+                lw=1.8,
+                label=f"{kind} ODE" if kind in KINDS else "principal flow",
+            )
         descent = _descend(f, eta, 1.0, int(8 / eta))
         ax.plot(descent.time, descent.loss_mean, "o", ms=5, color="black", label="gradient descent")
         ax.set(xlabel="t = kη", ylabel="f(x)", yscale="log", ylim=(1e-9, 1e4), title=f"λx²/2, η = {fraction:g} · 2/λ")

@@ -27,7 +27,13 @@ def run(context: Context) -> Section:
     grid = {"omega": figure_one.OMEGAS}
     start = figure_one.X0
     normed = simulate(
-        figure_one.setup_of(4.0), schedule=LocalNorms(0.1), x0=start, steps=steps, runs=runs, seed=context.seed, grid=grid
+        figure_one.setup_of(4.0),
+        schedule=LocalNorms(0.1),
+        x0=start,
+        steps=steps,
+        runs=runs,
+        seed=context.seed,
+        grid=grid,
     )
     context.progress(0.5)
     ratios = {count: _norm_ratio(count, 200 if context.quick else 1000, context.seed) for count in COUNTS}
@@ -65,12 +71,17 @@ def _slope(power: float) -> float:
 
 def _robbins_monro() -> Claim:
     conditions = [
-        Check(_ratio(a, 1e100), 0.0, 0.05, "<=", label=f"φ²/φ¹ at t = 1e100 (→ 0), a = {a:g}") for a in (*POWERS, 0.5, 1.0)
+        Check(_ratio(a, 1e100), 0.0, 0.05, "<=", label=f"φ²/φ¹ at t = 1e100 (→ 0), a = {a:g}")
+        for a in (*POWERS, 0.5, 1.0)
     ]
-    conditions += [Check(Polynomial(1.0, a).phi(1, 1e100), 0.0, 100.0, ">=", label=f"φ¹ at t = 1e100 (→ ∞), a = {a:g}") for a in (0.5, 1.0)]
+    conditions += [
+        Check(Polynomial(1.0, a).phi(1, 1e100), 0.0, 100.0, ">=", label=f"φ¹ at t = 1e100 (→ ∞), a = {a:g}")
+        for a in (0.5, 1.0)
+    ]
     rates = {
         form: tuple(
-            Check(_slope(a), 0.0, -rate(a), "=", model_error=5e-3, label=f"slope of log φ²/φ¹, a = {a:g}") for a in POWERS
+            Check(_slope(a), 0.0, -rate(a), "=", model_error=5e-3, label=f"slope of log φ²/φ¹, a = {a:g}")
+            for a in POWERS
         )
         for form, rate in (("printed", lambda a: a), ("corrected", lambda a: min(a, 1 - a)))
     }
@@ -104,7 +115,14 @@ def _local_norms(ratios, normed: xr.Dataset, steps: int) -> Claim:
     printed = tuple(check(ratios[n], "=", 1.0, f"Ĝ/‖∇f‖ with {n} agents, if consistent") for n in COUNTS)
     # E‖∇f + noise‖ is below √(1 + dσ1²)‖∇f‖ by at most a relative 1/(2d), by Jensen and the variance of a χ.
     biased = tuple(
-        check(ratios[n], "=", expected, f"Ĝ/‖∇f‖ with {n} agents, √(1 + dσ1²)", model_error=expected / (2 * figure_one.DIM)) for n in COUNTS
+        check(
+            ratios[n],
+            "=",
+            expected,
+            f"Ĝ/‖∇f‖ with {n} agents, √(1 + dσ1²)",
+            model_error=expected / (2 * figure_one.DIM),
+        )
+        for n in COUNTS
     )
     safe = []
     for omega in figure_one.OMEGAS:
@@ -119,7 +137,8 @@ def _local_norms(ratios, normed: xr.Dataset, steps: int) -> Claim:
         "The mean of the agents' noisy norms consistently estimates E‖∇f‖, and η0/(1 + Ĝ) is stable.",
         printed,
         (*biased, *safe),
-        detail=f"Consistent: no, biased up {ratios[COUNTS[-1]][0]:.3g} times whatever N. Stable: yes; mean loss at the end for ω = 4, 8, 16: {ends}.",
+        detail=f"Consistent: no, biased up {ratios[COUNTS[-1]][0]:.3g} times whatever N. "
+        f"Stable: yes; mean loss at the end for ω = 4, 8, 16: {ends}.",
     )
 
 
@@ -130,6 +149,7 @@ def _figure(normed: xr.Dataset) -> Figure:
     plot.lines(times, curves, axes[0], "t", "φ²/φ¹").set(xscale="log", yscale="log", title="η_t = (1+t)^-a")
     plot.loss(normed, axes[1]).set_title("η0/(1 + mean of local norms), P Eq. 147")
     caption = (
-        "Left: φ²/φ¹ falls fastest near a = ½ and ever more slowly beyond. Right: Fig. 1's DCSGD with the step of P Eq. 147, x0 = 0.5."
+        "Left: φ²/φ¹ falls fastest near a = ½ and ever more slowly beyond. "
+        "Right: Fig. 1's DCSGD with the step of P Eq. 147, x0 = 0.5."
     )
     return Figure("schedules", figure, caption)

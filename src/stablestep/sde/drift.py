@@ -70,7 +70,9 @@ def _printed_term(part: Part, problem: Problem, x: Vector, gradient: Vector) -> 
 
 def printed_form(kind: str, parts: tuple[Part, ...]):
     """The drift that a paper prints differently; raises where it prints nothing else."""
-    signs = all(isinstance(part.compressor, Sign) and isinstance(part.noise, StudentT) and not part.silent for part in parts)
+    signs = all(
+        isinstance(part.compressor, Sign) and isinstance(part.noise, StudentT) and not part.silent for part in parts
+    )
     forms = {"new": printed_new, "classic": printed_classic}
     if not signs or kind not in forms:
         raise InvalidInput(
@@ -82,9 +84,15 @@ def printed_form(kind: str, parts: tuple[Part, ...]):
 
 def check_printed(parts: tuple[Part, ...], differs: bool) -> None:
     """The printed formulas know one landscape, and divide by every scale."""
-    require(not differs, "form='printed' is for agents with one landscape (P Eq. 134, S2 Eq. 102); leave form out, or the agents' own problems.")
+    require(
+        not differs,
+        "form='printed' is for agents with one landscape (P Eq. 134, S2 Eq. 102); leave form out, or the agents' own problems.",
+    )
     least = min(float(np.min(part.noise.sigma)) for part in parts if isinstance(part.noise, StudentT))
-    require(least > 0, f"form='printed' divides by every scale of the noise, but one is {least:g}; leave form out, or give a positive scale.")
+    require(
+        least > 0,
+        f"form='printed' divides by every scale of the noise, but one is {least:g}; leave form out, or give a positive scale.",
+    )
 
 
 def principal(model, t: Scalar, x: Vector) -> Vector:
@@ -109,4 +117,7 @@ DRIFTS = {"first": first, "classic": classic, "new": new, "flip": flip, "princip
 def check_principal(parts: tuple[Part, ...]) -> None:
     """The principal flow is a model of noiseless gradient descent."""
     plain = all(part.silent and part.compressor.deterministic and part.compressor.unbiased for part in parts)
-    require(plain, 'the model "principal" is for noiseless gradient descent; use Agents without noise and compressor, or "new".')
+    require(
+        plain,
+        'the model "principal" is for noiseless gradient descent; use Agents without noise and compressor, or "new".',
+    )

@@ -1,7 +1,6 @@
 """Euler-Maruyama, plain, tamed, and coupled at two step sizes to measure its own error."""
 
 import equinox as eqx
-
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -15,7 +14,7 @@ class Euler(Process):
 
     problem: Problem
     model: Model
-    dt: Float[Array, ""]
+    dt: Float[Array, ""] | float
     tamed: bool = eqx.field(static=True)
 
     def advance(self, stream, k, x):
@@ -41,9 +40,9 @@ class Coupled(Process):
         coarse, fine = jnp.split(x, 2)
         dim, dt = coarse.shape[0], self.euler.dt
         t = k.astype(x.dtype) * dt
-        parts = [None, None] if self.euler.model.noiseless else [stream.normal(dim, x.dtype, slot) for slot in (0, 1)]
-        whole = None if parts[0] is None else (parts[0] + parts[1]) / jnp.sqrt(jnp.asarray(2, x.dtype))
-        for index, normal in enumerate(parts):
+        parts = [] if self.euler.model.noiseless else [stream.normal(dim, x.dtype, slot) for slot in (0, 1)]
+        whole = (parts[0] + parts[1]) / jnp.sqrt(jnp.asarray(2, x.dtype)) if parts else None
+        for index, normal in enumerate(parts or (None, None)):
             fine = self.euler.step(t + index * dt / 2, dt / 2, fine, normal)
         return jnp.concatenate([self.euler.step(t, dt, coarse, whole), fine])
 
@@ -55,6 +54,9 @@ class Half(Problem):
     """A problem on the first half of a doubled vector: lets `Coupled` run under the common engine."""
 
     inner: Problem
+
+    def __init__(self, inner: Problem):
+        self.inner = inner
 
     @property
     def dim(self) -> int:

@@ -23,7 +23,10 @@ def linear_parts(model: Model) -> tuple[np.ndarray, np.ndarray]:
         InvalidInput: if the model is not linear with additive noise.
     """
     problem, schedule = model.problem, model.schedule
-    additive = all(isinstance(p.compressor, Identity) and isinstance(p.noise, Gaussian) and not np.any(p.noise.sigma1) for p in model.law.parts)
+    additive = all(
+        isinstance(p.compressor, Identity) and isinstance(p.noise, Gaussian) and not np.any(p.noise.sigma1)
+        for p in model.law.parts
+    )
     if not (isinstance(problem, Quadratic) and additive and isinstance(schedule, Constant) and model.kind in _SIGN):
         raise InvalidInput(
             "an exact solution is known for a Quadratic problem, Identity compression, Gaussian noise with sigma1 = 0, a constant step and "

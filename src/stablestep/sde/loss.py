@@ -17,8 +17,8 @@ class Joint(Process):
 
     problem: Problem
     model: Model
-    dt: Float[Array, ""]
-    volatility: Float[Array, ""]
+    dt: Float[Array, ""] | float
+    volatility: Float[Array, ""] | float
 
     def advance(self, stream, k, x):
         point, loss = x[:-1], x[-1]
@@ -36,6 +36,9 @@ class Inner(Problem):
     """A problem on all coordinates but the last."""
 
     inner: Problem
+
+    def __init__(self, inner: Problem):
+        self.inner = inner
 
     @property
     def dim(self) -> int:

@@ -51,17 +51,19 @@ class Model(eqx.Module):
     def drift(self, t, x) -> Vector:
         """The drift at time t and point x (d,)."""
         t, x = _arguments(t, x)
-        function = drifts.DRIFTS[self.kind] if self.form == "corrected" else drifts.printed_form(self.kind, self.law.parts)
+        function = (
+            drifts.DRIFTS[self.kind] if self.form == "corrected" else drifts.printed_form(self.kind, self.law.parts)
+        )
         return function(self, t, x)
 
     def diffusion(self, t, x) -> lx.AbstractLinearOperator:
-        """G with GGᵀ = ηη_t² Cov(mean message): diagonal where the covariance is, else its symmetric root (d ≤ 512)."""
+        """G with GGᵀ = ηη_t² Cov(mean message): diagonal where the covariance is, else a triangular root (d ≤ 512)."""
         t, x = _arguments(t, x)
         scale = self.rate(t, x) * jnp.sqrt(jnp.asarray(self.eta, x.dtype))
         covariance = self.law.covariance(x)
         if lx.is_diagonal(covariance):
             return lx.DiagonalLinearOperator(scale * jnp.sqrt(lx.diagonal(covariance)))
-        return lx.MatrixLinearOperator(scale * _root(covariance.as_matrix()), lx.symmetric_tag)
+        return lx.MatrixLinearOperator(scale * _root(_matrix(covariance, x)), lx.lower_triangular_tag)
 
     def covariance(self, t, x) -> lx.AbstractLinearOperator:
         """GGᵀ = ηη_t² Cov(mean message)."""
@@ -76,7 +78,11 @@ class Model(eqx.Module):
         unit = jnp.eye(x.shape[0], dtype=x.dtype)
         rows = jax.vmap(lambda v: self.problem.hessian_product(x, v))(unit)
         covariance = self.covariance(t, x)
-        trace = jnp.sum(jnp.diagonal(rows) * lx.diagonal(covariance)) if lx.is_diagonal(covariance) else jnp.sum(rows * covariance.as_matrix())
+        trace = (
+            jnp.sum(jnp.diagonal(rows) * lx.diagonal(covariance))
+            if lx.is_diagonal(covariance)
+            else jnp.sum(rows * _matrix(covariance, x))
+        )
         return jnp.vdot(self.problem.gradient(x), self.drift(t, x)) + trace / 2
 
     def loss_volatility(self, t, x, form: str = "corrected") -> Scalar:
@@ -93,12 +99,31 @@ def _arguments(t, x) -> tuple[Scalar, Vector]:
     return jnp.asarray(t, x.real.dtype), x
 
 
+def _matrix(operator: lx.AbstractLinearOperator, x: Vector) -> Float[Array, "d d"]:
+    """A symmetric operator's matrix; lineax's own `as_matrix` fails for functions under `shard_map`."""
+    return jax.vmap(operator.mv)(jnp.eye(x.shape[0], dtype=x.dtype))
+
+
 def _root(matrix: Float[Array, "d d"]) -> Float[Array, "d d"]:
-    values, vectors = jnp.linalg.eigh((matrix + matrix.T) / 2)
-    return (vectors * jnp.sqrt(jnp.maximum(values, 0))) @ vectors.T
+    """A lower triangular root of a positive semidefinite matrix, with a column of zeros for each pivot that is 0.
+
+    By plain arithmetic: batched LAPACK calls inside a loop deadlock when a process has several CPU devices, and are slower.
+    """
+    size, rows = matrix.shape[0], jnp.arange(matrix.shape[0])
+    least = jnp.finfo(matrix.dtype).eps * size * jnp.diagonal(matrix)
+
+    def column(j, root):
+        rest = matrix[:, j] - root @ root[j]
+        counts = rest[j] > least[j]
+        scaled = rest / jnp.sqrt(jnp.where(counts, rest[j], 1))
+        return root.at[:, j].set(jnp.where(counts & (rows >= j), scaled, 0))
+
+    return lax.fori_loop(0, size, column, jnp.zeros_like(matrix))
 
 
-def model(setup: Setup, kind: str, schedule: Schedule, form: str = "corrected", gradient_norm: float | None = None) -> Model:
+def model(
+    setup: Setup, kind: str, schedule: Schedule, form: str = "corrected", gradient_norm: float | None = None
+) -> Model:
     """The continuous model `kind` of the optimizer that `setup` and `schedule` describe.
 
     Args:
@@ -114,10 +139,13 @@ def model(setup: Setup, kind: str, schedule: Schedule, form: str = "corrected", 
     >>> from stablestep import problem, schedule
     >>> from stablestep.setup import Agents
     >>> sde = model(Setup(problem.Quadratic([2.0]), Agents(1)), "new", schedule.Constant(0.1))
-    >>> float(sde.drift(0.0, jnp.array([1.0]))[0])     # −2 + (0.1/2)·2·2
-    -1.7999999...
+    >>> round(float(sde.drift(0.0, jnp.array([1.0]))[0]), 6)     # −2 + (0.1/2)·2·2
+    -1.8
     """
-    require(isinstance(kind, str) and kind in drifts.DRIFTS, f'there is no model "{kind}". {nearest(str(kind), drifts.DRIFTS)}')
+    require(
+        isinstance(kind, str) and kind in drifts.DRIFTS,
+        f'there is no model "{kind}". {nearest(str(kind), drifts.DRIFTS)}',
+    )
     require(form in ("corrected", "printed"), f'form is "{form}", but must be "corrected" or "printed".')
     _check_schedule(schedule, kind)
     messages = law(setup)
@@ -129,7 +157,10 @@ def model(setup: Setup, kind: str, schedule: Schedule, form: str = "corrected", 
     bound = schedule
     if isinstance(schedule, StepLimit):
         needed = schedule.L1 is None and schedule.constants is None
-        require(gradient_norm is not None or not needed, "StepLimit without L1 needs gradient_norm, the gradient's norm at x0; give one.")
+        require(
+            gradient_norm is not None or not needed,
+            "StepLimit without L1 needs gradient_norm, the gradient's norm at x0; give one.",
+        )
         bound = schedule.bind(setup, gradient_norm if gradient_norm is not None else math.nan)
     silent = all(part.silent and part.compressor.deterministic for part in messages.parts)
     built = Model(setup.problem, messages, bound, float(schedule.eta), kind, form, silent)
@@ -138,7 +169,10 @@ def model(setup: Setup, kind: str, schedule: Schedule, form: str = "corrected", 
 
 
 def _check_schedule(schedule: Schedule, kind: str) -> None:
-    require(isinstance(schedule, Schedule), f"schedule is {schedule!r}, but must be a schedule, such as schedule.Constant(0.1).")
+    require(
+        isinstance(schedule, Schedule),
+        f"schedule is {schedule!r}, but must be a schedule, such as schedule.Constant(0.1).",
+    )
     require(
         not isinstance(schedule, (LocalNorms, Clip)),
         f"{type(schedule).__name__} depends on the messages themselves, so it has no continuous model; "
@@ -201,7 +235,12 @@ def _drifts(built: Model, points: Float[Array, "runs d"]) -> Float[Array, "runs 
 def steps_of(time: float, dt: float | None, eta: float) -> tuple[int, float]:
     """How many steps of which length: dt by default η/16, adjusted so that whole steps reach `time`."""
     chosen = eta / 16 if dt is None else dt
-    require(np.ndim(chosen) == 0 and bool(0 < chosen <= eta * (1 + 1e-9)), f"dt is {chosen}, but must be in (0, η], η = {eta:g}; η/16 is the default.")
-    require(np.ndim(time) == 0 and bool(0 < time < math.inf), f"time is {time}, but must be a finite number greater than 0.")
+    require(
+        np.ndim(chosen) == 0 and bool(0 < chosen <= eta * (1 + 1e-9)),
+        f"dt is {chosen}, but must be in (0, η], η = {eta:g}; η/16 is the default.",
+    )
+    require(
+        np.ndim(time) == 0 and bool(0 < time < math.inf), f"time is {time}, but must be a finite number greater than 0."
+    )
     steps = max(1, round(time / chosen))
     return steps, time / steps

@@ -14,11 +14,17 @@ from stablestep.sde.model import Model
 
 
 def ode_paths(model: Model, points: Float[Array, "runs d"], times: np.ndarray, radius: float) -> Paths:
-    """The solution from each of `points`; `diverged_at` is the time at which it leaves the ball. The principal flow is carried as (Re, Im)."""
-    require(model.noiseless, 'method="ode" is for models without noise; use "euler", or a setup whose agents have neither noise nor compressor.')
+    """The solution from each of `points`; `diverged_at` is the time at which it leaves the ball.
+
+    The principal flow is carried as (Re, Im).
+    """
+    require(
+        model.noiseless,
+        'method="ode" is for models without noise; use "euler", or a setup whose agents have neither noise nor compressor.',
+    )
     states = jnp.concatenate([points, jnp.zeros_like(points)], axis=1) if model.kind == "principal" else points
-    numbers = cast((model, times, radius), points.dtype)  # arrays, so that new values do not recompile
-    solved, end, value, norm = (np.asarray(part) for part in _solve(*numbers, states))
+    built, grid, ball = cast((model, times, radius), points.dtype)  # arrays, so that new values do not recompile
+    solved, end, value, norm = (np.asarray(part) for part in _solve(built, grid, ball, states))
     lost = ~(np.linalg.norm(solved[:, -1], axis=1) <= radius)
     return Paths(
         loss=value,
@@ -52,6 +58,7 @@ def _path(model: Model, times, radius, state):
         max_steps=100_000,
         throw=False,
     )
+    assert solution.ys is not None and solution.ts is not None
     return solution.ys[0], solution.ts[1][0]
 
 

@@ -44,6 +44,7 @@ def integrate(
     final: bool = False,
     radius: float | None = None,
     dtype: str = "float32",
+    error: bool = True,
     progress: Callable[[float], None] | None = None,
 ) -> xr.Dataset:
     """Integrate dX = drift dt + diffusion dW from x0 over [0, time], t = kη.
@@ -55,6 +56,7 @@ def integrate(
         method: "euler" (Euler-Maruyama, the default), "tamed" (its drift step divided by 1 + dt‖drift‖, for drifts that grow
             faster than linearly), "exact" (Ornstein-Uhlenbeck: quadratics with additive noise), or "ode" (models without noise, by
             diffrax's Tsit5 with error control, in float64; the default of the principal flow).
+        error: whether to measure the integration error; without it `integration_error` is NaN.
         x0, runs, seed, record, observe, final, radius, dtype, progress: as in `simulate`; `record` counts steps of dt.
 
     Returns:
@@ -75,10 +77,15 @@ def integrate(
     require(isinstance(model, Model), f"model is {model!r}, but must come from sde.model(setup, kind, schedule).")
     method = method or ("ode" if model.kind == "principal" else "euler")
     require(method in METHODS, f'there is no method "{method}". {nearest(method, METHODS)}')
-    require(model.kind != "principal" or method == "ode", 'the principal flow is complex and is integrated by method="ode" only.')
+    require(
+        model.kind != "principal" or method == "ode",
+        'the principal flow is complex and is integrated by method="ode" only.',
+    )
     steps, step = steps_of(time, dt, model.eta)
     watched = {"observed": observe} if callable(observe) else dict(observe or {})
-    require(not watched or method in ("euler", "tamed"), f'observe is not available with method="{method}"; use "euler".')
+    require(
+        not watched or method in ("euler", "tamed"), f'observe is not available with method="{method}"; use "euler".'
+    )
     marks = recorded(steps, record)
     with working_dtype("float64" if method in ("exact", "ode") else dtype) as kind:
         problem = cast(model.problem, kind)
@@ -92,7 +99,12 @@ def integrate(
         else:
             euler = Euler(model.problem, model, step, method == "tamed")
             paths = monte_carlo(cast(euler, kind), points, marks, seed, ball, watched, progress, keep_final=final)
-        error = _no_error(marks) if method in ("exact", "ode") else _error(euler, points, marks, seed, ball, kind)
+        if method in ("exact", "ode"):
+            wrong = np.zeros((2, len(marks)))
+        elif error:
+            wrong = _error(euler, points, marks, seed, ball, kind)
+        else:
+            wrong = np.full((2, len(marks)), np.nan)
     attrs = provenance(
         model=model.kind,
         form=model.form,
@@ -108,16 +120,12 @@ def integrate(
         minimum="unknown" if model.problem.minimum is None else model.problem.minimum,
     )
     found = dataset(paths, marks, step, model.eta, attrs)
-    return found.assign(integration_error=("time", error[0]), integration_error_stderr=("time", error[1]))
+    return found.assign(integration_error=("time", wrong[0]), integration_error_stderr=("time", wrong[1]))
 
 
 def _in_steps(paths: Paths, step: float) -> Paths:
     """Divergence is counted in steps; these methods find its time."""
     return replace(paths, diverged_at=np.where(paths.diverged_at >= 0, paths.diverged_at / step, -1.0))
-
-
-def _no_error(marks) -> tuple[np.ndarray, np.ndarray]:
-    return np.zeros(len(marks)), np.zeros(len(marks))
 
 
 def _error(euler: Euler, points, marks, seed: int, radius: float, dtype) -> tuple[np.ndarray, np.ndarray]:

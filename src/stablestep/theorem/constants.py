@@ -11,7 +11,10 @@ from stablestep.setup import Setup
 
 def _at_least_zero(name: str, value) -> None:
     array = np.asarray(value, float)
-    require(bool(np.all(array >= 0) and np.all(np.isfinite(array))), f"{name} is {value}, but must be finite and at least 0.")
+    require(
+        bool(np.all(array >= 0) and np.all(np.isfinite(array))),
+        f"{name} is {value}, but must be finite and at least 0.",
+    )
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,10 @@ class Constants:
         lengths = {name: np.size(getattr(self, name)) for name in self._lists if np.ndim(getattr(self, name))}
         expected = self.count if self.count is not None else max(lengths.values(), default=1)
         for name, length in lengths.items():
-            require(length == expected, f"{name} has {length} entries, but there are {expected} agents; give one number or {expected}.")
+            require(
+                length == expected,
+                f"{name} has {length} entries, but there are {expected} agents; give one number or {expected}.",
+            )
         object.__setattr__(self, "count", expected)
         for name in self._lists:
             object.__setattr__(self, name, np.broadcast_to(np.asarray(getattr(self, name), float), (expected,)))
@@ -91,12 +97,16 @@ def constants(setup: Setup, L1: float | None = None, gradient_norm: float | None
     """
     require((L1 is None) != (gradient_norm is None), "give either L1 or gradient_norm, to choose the pair (L0, L1).")
     if setup.differs:
-        raise InvalidInput("groups have problems of their own, but the theorems assume that all agents share f; use one problem.")
+        raise InvalidInput(
+            "groups have problems of their own, but the theorems assume that all agents share f; use one problem."
+        )
     chosen = setup.problem.best_L1(gradient_norm) if gradient_norm is not None else float(L1 or 0.0)
     variances = [group.noise.affine_variance(setup.dim) for group in setup.groups]
     counts = [group.count for group in setup.groups]
     masks = {group.mask for group in setup.groups if not group.compressor.deterministic}
-    require(len(masks) <= 1, 'groups mix mask="own" and mask="shared", for which no theorem is stated; use one of them.')
+    require(
+        len(masks) <= 1, 'groups mix mask="own" and mask="shared", for which no theorem is stated; use one of them.'
+    )
     return Constants(
         L0=setup.problem.smoothness(chosen),
         L1=chosen,

@@ -12,7 +12,10 @@ REFERENCE = "P Thm B.5, Eqs. 108-109; S2 Thm 4.2"
 
 def check(c: Constants) -> None:
     largest = float(np.max(c.sigma1_sq))
-    require(largest == 0, f"B.5 assumes bounded variance, but sigma1_sq is {largest}; use 4.2, which allows affine variance.")
+    require(
+        largest == 0,
+        f"B.5 assumes bounded variance, but sigma1_sq is {largest}; use 4.2, which allows affine variance.",
+    )
 
 
 def relative(c: Constants) -> float:

@@ -12,7 +12,9 @@ REFERENCE = "P Thm B.2, Eqs. 71-72; S2 Thm 4.1"
 
 def check(c: Constants) -> None:
     largest = float(np.max(c.omega))
-    require(largest == 0, f"B.2 is about uncompressed messages, but omega is {largest}; use 4.2, which allows compression.")
+    require(
+        largest == 0, f"B.2 is about uncompressed messages, but omega is {largest}; use 4.2, which allows compression."
+    )
 
 
 def relative(c: Constants) -> float:
