@@ -18,7 +18,9 @@ _CHILD = np.uint32(0x80000000)  # children live in the half of the counters that
 _SLOTS = 1 << 31
 
 
-def threefry(key0: UInt32[Array, "..."], key1, count0, count1) -> tuple[UInt32[Array, "..."], UInt32[Array, "..."]]:
+def threefry(
+    key0: UInt32[Array | np.ndarray, "..."], key1, count0, count1
+) -> tuple[UInt32[Array, "..."], UInt32[Array, "..."]]:
     """Threefry-2x32 with 20 rounds of the counter `(count0, count1)`; the cipher behind `jax.random`.
 
     Source: Salmon et al., Parallel random numbers: as easy as 1, 2, 3 (SC 2011).
@@ -80,8 +82,8 @@ class Stream(eqx.Module):
         >>> int(root.children(np.arange(8, dtype=np.uint32)).key0[3]) == int(root.child(3).key0)
         True
         """
-        keys = (np.full_like(indices, key) for key in (self.key0, self.key1))
-        return Stream(*threefry(*keys, indices, np.full_like(indices, _CHILD | np.uint32(tag))))
+        key0, key1 = (np.full_like(indices, key) for key in (self.key0, self.key1))
+        return Stream(*threefry(key0, key1, indices, np.full_like(indices, _CHILD | np.uint32(tag))))
 
     def words(self, count: int, slot: int = 0) -> tuple[UInt32[Array, " count"], UInt32[Array, " count"]]:
         return threefry(self.key0, self.key1, lax.iota(jnp.uint32, count), np.uint32(slot % _SLOTS))

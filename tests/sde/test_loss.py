@@ -1,5 +1,6 @@
 """The loss as a process (P A.4): its drift and volatility against formulas, and Y beside f(X) on the same paths."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -31,8 +32,9 @@ def expected_drift(x, rate, c):
 @pytest.mark.parametrize(("kind", "c"), [("first", 0), ("new", 1), ("classic", -1), ("flip", 1)])
 def test_loss_drift_is_itos_formula(kind, c):
     built = model(SETUP, kind, Constant(ETA))
+    loss_drift = jax.jit(lambda x: built.loss_drift(0.0, x))
     for x in (np.array([0.8, -0.4]), np.array([-0.3, 1.2])):
-        found = float(built.loss_drift(0.0, jnp.asarray(x)))
+        found = float(loss_drift(jnp.asarray(x)))
         assert found == pytest.approx(expected_drift(x, 1.0, c), rel=1e-12)
         _, h = derivatives(x)
         noise = ETA * np.diag(SIGMA**2) / COUNT
