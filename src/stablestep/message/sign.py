@@ -25,5 +25,6 @@ def multivariate_sign_covariance(noise: StudentT, gradient: Float[Array, " d"]) 
     )
     mean = noise.mean_sign(gradient)
     matrix = (conditional * jnp.asarray(CHI2_WEIGHTS, dtype)) @ conditional.T - jnp.outer(mean, mean)
+    matrix = (matrix + matrix.T) / 2  # a product of matrices is symmetric to rounding only
     diagonal = jnp.eye(gradient.shape[0], dtype=bool)
     return lx.MatrixLinearOperator(jnp.where(diagonal, 1 - mean**2, matrix), lx.positive_semidefinite_tag)
