@@ -27,7 +27,7 @@ format: $(VENV)/.developed ## rewrite the sources as the linter wants them
 	@$(VENV)/bin/ruff check --fix .
 	@$(VENV)/bin/ruff format .
 
-bench: $(VENV)/.measured ## measure the speed against NumPy, PyTorch and plain JAX
+bench: $(VENV)/.measured ## measure the speed against NumPy, PyTorch, plain JAX, diffrax and torchsde
 	@$(VENV)/bin/python -m benchmarks
 
 wheel: $(VENV)/.developed ## build dist/*.whl and install it into an environment of its own
@@ -56,8 +56,9 @@ $(VENV)/.developed: pyproject.toml | $(VENV)/bin/python
 	@$(PIP) install --editable '.[dev]'
 	@touch $(VENV)/.installed $@
 
-# The exact version, so that pip does not look for a newer build with several GB of GPU packages.
+# The exact version, so that pip does not look for a newer build with several GB of GPU packages; torchsde takes the one it finds.
 $(VENV)/.measured: pyproject.toml | $(VENV)/.developed
-	@echo "Installing PyTorch into $(VENV) for the benchmarks (once)"
+	@echo "Installing PyTorch and torchsde into $(VENV) for the benchmarks (once)"
 	@$(PIP) install torch==2.13.0
+	@$(PIP) install torchsde==0.2.6
 	@touch $@

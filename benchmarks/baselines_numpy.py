@@ -19,9 +19,19 @@ def simulate(work: Workload, seed: int) -> Paths:
         within = np.linalg.norm(x, axis=1) <= work.radius
         diverged_at[(diverged_at < 0) & ~within] = k
         if k < work.steps:
-            moved = x - work.eta * mean_message(work, rng, gradient)
+            moved = x + move(work, rng, x, gradient)
             x = np.where(within[:, None], moved, x)
     return Paths(np.array(loss), np.array(norm), diverged_at)
+
+
+def move(work: Workload, rng: np.random.Generator, x: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+    if work.method != "sde":
+        return -work.eta * mean_message(work, rng, gradient)
+    drift = work.eta / 2 * 3 * x * x * gradient - gradient
+    square = gradient * gradient
+    noise = work.sigma1**2 * np.sum(square, axis=1, keepdims=True)
+    variance = work.eta / work.count * (noise + work.omega * (square + noise))
+    return work.dt * drift + np.sqrt(work.dt * variance) * rng.standard_normal(x.shape)
 
 
 def mean_message(work: Workload, rng: np.random.Generator, gradient: np.ndarray) -> np.ndarray:

@@ -6,19 +6,18 @@ import xarray as xr
 import stablestep as ss
 from benchmarks.workload import Workload
 
+MODEL = "new"
 
-def simulate(work: Workload, seed: int, written: bool = False) -> xr.Dataset:
+
+def simulate(work: Workload, seed: int, written: bool = False, **more) -> xr.Dataset:
     """The workload; `written`: with f and its automatic gradient, as a user writes it, not the built-in problem."""
-    return ss.simulate(
-        setup(work, written),
-        schedule=ss.schedule.Constant(work.eta),
-        x0=work.x0,
-        steps=work.steps,
-        runs=work.runs,
-        seed=seed,
-        record=work.times,
-        radius=work.radius,
-    )
+    schedule = ss.schedule.Constant(work.eta)
+    common = dict(x0=work.x0, runs=work.runs, seed=seed, record=work.times, radius=work.radius, **more)
+    if work.method != "sde":
+        return ss.simulate(setup(work, written), schedule=schedule, steps=work.steps, **common)
+    model = ss.sde.model(setup(work, written), MODEL, schedule)
+    # The baselines do not measure their integration error either.
+    return ss.integrate(model, time=work.steps * work.dt, dt=work.dt, error=False, **common)
 
 
 def setup(work: Workload, written: bool = False) -> ss.Setup:

@@ -1,4 +1,4 @@
-"""Measures the targets for simulation (W1, W2), prints them as a table and writes benchmarks/results.json."""
+"""Measures the targets for simulation (W1, W2) and for SDEs (W3), prints them as a table and writes benchmarks/results.json."""
 
 import argparse
 import json
@@ -19,13 +19,22 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import baselines_jax, baselines_numpy, baselines_torch, ours, timing
+from benchmarks import (
+    baselines_diffrax,
+    baselines_jax,
+    baselines_numpy,
+    baselines_torch,
+    baselines_torchsde,
+    ours,
+    timing,
+)
 from benchmarks.timing import Side
 from benchmarks.workload import Paths, Workload, summary
 
 RESULTS = Path(__file__).with_name("results.json")
 W1 = Workload()
 W2 = replace(W1, method="sign")
+W3 = replace(W1, method="sde")
 # What the naive programs can do in a few seconds; times are compared for each coordinate-step.
 W1_AGENTS = replace(W1, count=256, runs=32, steps=3, times=2)
 W2_NAIVE = replace(W2, steps=2, times=2)
@@ -33,19 +42,21 @@ W2_NAIVE = replace(W2, steps=2, times=2)
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: a ratio (or seconds), the numbers it comes from, and its target."""
+    """One line of the table: a ratio (or seconds), the numbers it comes from, and its target, if it has one."""
 
     what: str
     measured: float
     relation: str
-    target: float
+    target: float | None
     unit: str
     spread: tuple[float, float]
     ours_ns: float | None = None
     other_ns: float | None = None
 
     @property
-    def met(self) -> bool:
+    def met(self) -> bool | None:
+        if self.target is None:
+            return None
         return self.measured >= self.target if self.relation == "≥" else self.measured <= self.target
 
 
@@ -78,9 +89,12 @@ def measure(repetitions: int, pool: ProcessPoolExecutor) -> Iterator[Row]:
     yield faster("W1, N = 1: naive JAX", 4, side(pool, baselines_jax.simulate, W1), mine(W1), repetitions)
     yield faster("W1, N = 256: naive JAX", 500, side(pool, baselines_jax.simulate, W1_AGENTS), mine(many), repetitions)
     yield faster(t_noise, 150, side(pool, baselines_jax.simulate, W2_NAIVE), mine(W2), repetitions)
+    yield faster("W3: diffrax", 2.5, side(pool, baselines_diffrax.simulate, W3), mine(W3), repetitions)
+    yield faster("W3: torchsde", None, side(pool, baselines_torchsde.simulate, W3), mine(W3), repetitions)
+    yield faster("W3: NumPy, float64", None, side(pool, baselines_numpy.simulate, W3), mine(W3), repetitions)
     yield slower("W1: cost at N = 256 over N = 1", 1.6, mine(many), mine(W1), repetitions)
     yield slower("W1: user-written f over built-in", 1.1, mine(W1, written=True), mine(W1), repetitions)
-    for name, work in (("W1, N = 1", W1), ("W1, N = 256", many), ("W2, N = 1", W2)):
+    for name, work in (("W1, N = 1", W1), ("W1, N = 256", many), ("W2, N = 1", W2), ("W3", W3)):
         yield compiled(f"{name}: compile time", 2.0, work, repetitions)
 
 
@@ -96,7 +110,7 @@ def mine(work: Workload, written: bool = False) -> Side:
     return Side(partial(ours.simulate, work, 0, written), work.coordinate_steps)
 
 
-def faster(what: str, target: float, other: Side, own: Side, repetitions: int) -> Row:
+def faster(what: str, target: float | None, other: Side, own: Side, repetitions: int) -> Row:
     return _ratio(what, "≥", target, other, own, repetitions)
 
 
@@ -129,9 +143,15 @@ def table(rows: list[Row]) -> Table:
     for row in rows:
         numbers = [_ns(row.ours_ns), _ns(row.other_ns), f"{row.measured:.3g}{row.unit}"]
         spread = f"{row.spread[0]:.3g}–{row.spread[1]:.3g}"
-        verdict = "[green]met[/green]" if row.met else "[red]not met[/red]"
-        shown.add_row(row.what, *numbers, spread, f"{row.relation} {row.target:g}{row.unit}", verdict)
+        shown.add_row(row.what, *numbers, spread, *_verdict(row))
     return shown
+
+
+def _verdict(row: Row) -> tuple[str, str]:
+    if row.target is None:
+        return "", ""
+    verdict = "[green]met[/green]" if row.met else "[red]not met[/red]"
+    return f"{row.relation} {row.target:g}{row.unit}", verdict
 
 
 def _ns(value: float | None) -> str:
@@ -139,7 +159,7 @@ def _ns(value: float | None) -> str:
 
 
 def machine() -> dict:
-    packages = ("stablestep", "jax", "jaxlib", "numpy", "torch")
+    packages = ("stablestep", "jax", "jaxlib", "diffrax", "numpy", "torch", "torchsde")
     versions = {"python": platform.python_version(), **{name: _version(name) for name in packages}}
     return {"versions": versions, "cpu": _cpu_model(), "cores": os.cpu_count(), "system": platform.system()}
 

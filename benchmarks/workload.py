@@ -12,8 +12,9 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 class Workload:
     """f = Σx⁴/4 and `count` agents, with a constant step.
 
-    method: "sparse", Gaussian noise of standard deviation sigma1 ‖∇f‖ and Bernoulli sparsification (W1), or "sign", the
-    sign of the gradient with Student-t noise (W2).
+    method: "sparse", Gaussian noise of standard deviation sigma1 ‖∇f‖ and Bernoulli sparsification (W1); "sign", the
+    sign of the gradient with Student-t noise (W2); or "sde", Euler-Maruyama of the SDE of the sparse messages (W3), where
+    each of `steps` is a substep of length eta/substeps.
     """
 
     method: str = "sparse"
@@ -29,6 +30,11 @@ class Workload:
     omega: float = 8.0
     df: float = 2.5
     scale: float = 1.0
+    substeps: int = 16
+
+    @property
+    def dt(self) -> float:
+        return self.eta / self.substeps
 
     @property
     def iterations(self) -> np.ndarray:
@@ -53,6 +59,15 @@ class Paths(NamedTuple):
     loss: np.ndarray
     gradient_norm: np.ndarray
     diverged_at: np.ndarray
+
+
+def first_outside(work: Workload, distance: np.ndarray) -> np.ndarray:
+    """The first recorded iteration at which ‖x‖, (times, runs), is beyond the radius or not finite, −1 if none.
+
+    For solvers that watch no path between the recorded times: an explosion does not come back.
+    """
+    outside = ~(distance <= work.radius)
+    return np.where(outside.any(axis=0), work.iterations[outside.argmax(axis=0)], -1)
 
 
 def summary(paths: Paths, iterations: np.ndarray) -> dict[str, np.ndarray]:

@@ -15,6 +15,7 @@ from stablestep.problem import Quadratic
 from stablestep.record import cast
 from stablestep.schedule import Constant, Polynomial
 from stablestep.sde import model
+from stablestep.sde.euler import Euler
 from stablestep.setup import Agents, Setup
 from tests.sde.reference import HESSIAN, POINTS, SCALES, PlainAgents, Reference, SignAgents
 
@@ -108,6 +109,37 @@ def test_covariance_and_diffusion_are_those_of_the_mean_message(name, when):
     np.testing.assert_allclose(roots @ roots.swapaxes(1, 2), expected, rtol=1e-10, atol=1e-10)
     np.testing.assert_allclose(covariances, expected, rtol=1e-10, atol=1e-10)
     assert not np.allclose(covariances * 3, expected)  # 1/N forgotten
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["bernoulli", "rand-k", "signs"])
+def test_one_euler_step_has_exactly_the_moments_of_the_model(name, kind):
+    """x + dt b + √dt G z is linear in z: the mean is its value at z = 0, the covariance a sum over unit vectors z."""
+    built, dt = model(SETUPS[name], kind, Constant(ETA)), ETA / 8
+    euler = Euler(built.problem, built, dt, tamed=False)
+
+    @jax.jit
+    @jax.vmap
+    def step(x):
+        return jax.vmap(lambda z: euler.step(0.0, dt, x, z))(jnp.eye(4, 3, -1))
+
+    moved = np.asarray(step(jnp.asarray(POINTS)))
+    mean, pushes = moved[:, 0], moved[:, 1:] - moved[:, :1]
+    covariance = np.einsum("pki,pkj->pij", pushes, pushes)
+    drift, exact = formula(name, kind), ETA * np.array([REFERENCES[name].covariance(x) for x in POINTS])
+    np.testing.assert_allclose(mean, POINTS + dt * drift, rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(covariance, dt * exact, rtol=1e-10, atol=1e-10)
+    assert not np.allclose(covariance, dt**2 * exact) and not np.allclose(mean, POINTS + ETA * drift)
+
+
+@pytest.mark.parametrize(("dtype", "error"), [("float64", 1e-12), ("float32", 1e-5)])
+@pytest.mark.parametrize("g", [(1.0, -2.0, 0.5), (1.0, 0.0, 0.5), (0.0, 0.0, 0.5), (0.0, 0.0, 0.0)])
+def test_the_root_of_a_singular_covariance(g, dtype, error):
+    """Rand-k without noise: (ω/(d−1))(d diag g² − ggᵀ) vanishes along 1/g, and has zero rows where g has zeros."""
+    built = cast(model(Setup(Quadratic(np.ones(3)), Agents(1, compressor=RandK(1))), "new", Constant(ETA)), dtype)
+    root = np.asarray(built.diffusion(0.0, jnp.asarray(g, dtype)).as_matrix())
+    g = np.array(g)
+    np.testing.assert_allclose(root @ root.T, ETA * (3 * np.diag(g**2) - np.outer(g, g)), atol=error)
 
 
 @pytest.mark.parametrize("kind", ["classic", "new", "flip"])

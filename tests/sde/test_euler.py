@@ -149,10 +149,10 @@ def test_new_parameter_values_do_not_recompile(caplog):
     assert any("chunk" in message for message in compiled(caplog, 0.3, [0.5, 1.5], [0.3, 0.1], runs=2))
 
 
-def one_step(setup, kind, seed):
+def one_step(setup, kind, seed, runs=20_000):
     built = model(setup, kind, Constant(ETA))
     dt = ETA / 8
-    found = integrate(built, x0=POINTS[0], time=dt, dt=dt, runs=20_000, seed=seed, final=True, dtype="float64")
+    found = integrate(built, x0=POINTS[0], time=dt, dt=dt, runs=runs, seed=seed, final=True, dtype="float64")
     drift = np.asarray(built.drift(0.0, jnp.asarray(POINTS[0])))
     return (found.final_state.values - POINTS[0] - dt * drift) / np.sqrt(dt)
 
@@ -173,12 +173,15 @@ def test_one_step_has_the_covariance_of_rand_k(seed):
 def test_one_step_has_the_covariance_of_dependent_signs(seed):
     """Signs under multivariate t₁ noise: 1 − 4Ξ² on the diagonal, and dependence off it (theory 1.3)."""
     setup = Setup(Quadratic(np.eye(3)), Agents(1, StudentT(1.0, SCALES, "multivariate"), Sign()))
-    noise = one_step(setup, "first", seed)
+    noise = one_step(setup, "first", seed, 6000)
     z = POINTS[0] / SCALES
     mean = 2 / np.pi * np.arctan(z)
     expected = ETA * np.diag(1 - mean**2)
     for i, j in [(0, 1), (0, 2), (1, 2)]:
         expected[i, j] = expected[j, i] = ETA * (joint_sign(z[[i, j]]) - mean[i] * mean[j])
+    found = model(setup, "first", Constant(ETA)).covariance(0.0, jnp.asarray(POINTS[0])).as_matrix()
+    np.testing.assert_allclose(found, expected, atol=1e-8)
+    assert np.abs(expected[0, 1]) > 1e-3
     assert_covariance(noise, expected)
     with assert_fails("no √η in the diffusion"):
         assert_covariance(noise, expected / ETA)

@@ -93,6 +93,11 @@ def test_schedules_of_the_messages_have_no_model(schedule):
         model(PLAIN, "first", schedule)
 
 
+def test_a_step_that_follows_all_runs_has_no_model():
+    with refuses("a law of all runs together, which has no model of a single path; leave out expectation=True"):
+        model(PLAIN, "new", StepLimit("4.2", 0.1, L1=0.0, expectation=True))
+
+
 def test_schedule_must_be_one():
     with refuses("schedule is 0.1, but must be a schedule"):
         model(PLAIN, "first", 0.1)
