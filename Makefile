@@ -51,14 +51,15 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 	@$(PIP) install --editable .
 	@touch $@
 
+# The exact version, so that pip does not look for a newer build with several GB of GPU packages.
 $(VENV)/.developed: pyproject.toml | $(VENV)/bin/python
-	@echo "Installing stablestep and its development tools into $(VENV) (once)"
+	@echo "Installing stablestep, its development tools and PyTorch into $(VENV) (once)"
+	@$(PIP) install torch==2.13.0
 	@$(PIP) install --editable '.[dev]'
 	@touch $(VENV)/.installed $@
 
-# The exact version, so that pip does not look for a newer build with several GB of GPU packages; torchsde takes the one it finds.
+# torchsde takes the PyTorch it finds.
 $(VENV)/.measured: pyproject.toml | $(VENV)/.developed
-	@echo "Installing PyTorch and torchsde into $(VENV) for the benchmarks (once)"
-	@$(PIP) install torch==2.13.0
+	@echo "Installing torchsde into $(VENV) for the benchmarks (once)"
 	@$(PIP) install torchsde==0.2.6
 	@touch $@

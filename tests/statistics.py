@@ -90,6 +90,13 @@ def assert_fraction(successes: int, trials: int, probability: float) -> None:
     _reject_below(test, 1, f"{successes} of {trials} contradict the probability {probability}")
 
 
+def assert_estimate(measured: float, stderr: float, expected: float, z: float = Z) -> None:
+    """A number with this standard error is within z of them of `expected`; the error must be finite, and 0 asks for equality."""
+    if not np.isfinite(stderr):
+        raise Disagreement(f"the standard error of {measured:.8g} is {stderr}")
+    _assert_near("estimate", *(np.asarray(value, np.float64) for value in (measured, expected, stderr)), z, 0.0)
+
+
 @contextmanager
 def assert_fails(mutant: str = "the mutant") -> Iterator[None]:
     """The statistical check inside must reject: it is given a formula that is wrong on purpose.

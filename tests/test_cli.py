@@ -201,7 +201,7 @@ def test_the_library_leaves_jax_alone_and_the_command_spreads_over(before, envir
         assert not jax.config.jax_enable_x64
         assert jax.config.jax_num_cpu_devices == {environment.get("JAX_NUM_CPU_DEVICES", -1)}
         {before}
-        stablestep.cli._use_all_cores()
+        stablestep.cli.use_all_cores()
         assert jax.device_count() == {devices}, jax.device_count()"""
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", **environment}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)

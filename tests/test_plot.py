@@ -160,6 +160,61 @@ def test_a_second_call_on_the_same_axes_keeps_both_visible():
     assert low < 1e-9 and high > 1e9
 
 
+def edges(name="omega", values=(1.0, 2.0, 4.0), methods=("theorem", "loss-model")):
+    """A map as `stability.edge_map` returns it: up beyond η = 1/value, and a line for each method."""
+    etas = np.array([0.1, 0.3, 1.0, 3.0])
+    inverse = 1 / np.maximum(np.asarray(values), 0.5)
+    up = (etas > inverse[:, None]).astype(float)
+    predicted = inverse * np.arange(1, len(methods) + 1)[:, None] / 3
+    return xr.Dataset(
+        {"up": ((name, "eta"), up), "blown": ((name, "eta"), up), "predicted": (("predictor", name), predicted)},
+        {name: list(values), "eta": etas, "predictor": list(methods)},
+    )
+
+
+def test_an_edge_map_shows_fractions_and_lines():
+    drawn = edges()
+    ax = plot.edge_map(drawn)
+    (mesh,) = ax.collections
+    np.testing.assert_allclose(np.asarray(mesh.get_array()).reshape(4, 3), drawn.up.values.T)
+    assert legend(ax) == ["theorem", "loss-model"] and len(ax.lines) == 2
+    for line, method in zip(ax.lines, ("theorem", "loss-model")):
+        np.testing.assert_allclose(line.get_xdata(), [1, 2, 4])
+        np.testing.assert_allclose(line.get_ydata(), drawn.predicted.sel(predictor=method))
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("omega", "step η")
+    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
+    np.testing.assert_allclose(ax.get_ylim(), (0.1, 3.0))
+    assert len({line.get_color() for line in ax.lines}) == 2
+    ax.figure.savefig("/dev/null", format="png")
+
+
+def test_an_edge_map_from_zero_has_a_linear_axis():
+    ax = plot.edge_map(edges("sigma1", (0.0, 1.0, 2.0)))
+    assert ax.get_xscale() == "linear" and ax.get_xlabel() == "sigma1"
+
+
+def test_an_edge_map_of_one_value_or_without_lines_can_be_drawn():
+    for drawn in (edges(values=(2.0,)), edges().isel(eta=[1])):
+        assert len(plot.edge_map(drawn).lines) == 2
+    bare = plot.edge_map(edges(methods=()), legend=False)
+    assert len(bare.lines) == 0 and bare.get_legend() is None
+    missing = edges()
+    missing["predicted"][0] = np.nan
+    plot.edge_map(missing).figure.savefig("/dev/null", format="png")
+
+
+def test_an_edge_map_is_drawn_where_it_is_told():
+    _, axes = plot.panels(1, 2)
+    ax = np.ravel(axes)[1]
+    assert plot.edge_map(edges(), ax, legend=False) is ax and ax.get_legend() is None
+
+
+@pytest.mark.parametrize("name", ["up", "predicted"])
+def test_an_edge_map_needs_its_variables(name):
+    with pytest.raises(InvalidInput, match=name):
+        plot.edge_map(edges().drop_vars(name))
+
+
 def test_another_dataset_is_refused():
     for draw in (plot.loss, plot.gradient_norm, plot.diverged):
         with pytest.raises(InvalidInput, match="simulate"):

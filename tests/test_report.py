@@ -9,7 +9,7 @@ import xarray as xr
 from stablestep import plot
 from stablestep.claim import Check, Claim
 from stablestep.errors import InvalidInput
-from stablestep.report import Figure, Section, measurement, number, write
+from stablestep.report import Figure, Section, Table, measurement, number, write
 
 PROVENANCE = {"seed": 7, "quick": False, "command": "stablestep reproduce --seed 7", "versions": {"jax": "1.2.3"}}
 HOLDS = Check(1.0, 0.01, 1.0, "=", label="a check of it")
@@ -123,6 +123,40 @@ def test_text_is_escaped(tmp_path):
     Tags(text)
 
 
+def cells(text):
+    """The rows of the page's tables of data, as (class, text) of each cell."""
+    (table,) = re.findall(r'<table class="data">(.*?)</table>', text, re.S)
+    rows = re.findall(r"<tr>(.*?)</tr>", table, re.S)
+    return [re.findall(r"<t[hd](?: class=\"(\w+)\")?>(.*?)</t[hd]>", row, re.S) for row in rows]
+
+
+def test_a_table_is_on_the_page(tmp_path):
+    """Numbers as everywhere on the page and in their own class; texts as they are."""
+    made = Table(
+        ["method", "step", "cost"], [["theorem", 0.12345678, 1], ["–", float("inf"), 10_000]], "What one reads."
+    )
+    text = write([section(tables=[made])], tmp_path, PROVENANCE, []).read_text(encoding="utf-8")
+    head, first, second = cells(text)
+    assert head == [("", "method"), ("", "step"), ("", "cost")]
+    assert first == [("", "theorem"), ("n", "0.12346"), ("n", "1")]
+    assert second == [("", "–"), ("n", "∞"), ("n", "10\u202f000")]
+    assert "<figcaption>What one reads.</figcaption>" in text
+    Tags(text)
+    assert "figure-" not in text and not (tmp_path / "figures" / "picture.png").exists()
+
+
+def test_tables_are_escaped(tmp_path):
+    evil = "<script>alert('x')</script>"
+    made = Table([evil], [[f'"{evil}'], [f"& {evil}"]], evil)
+    text = write([section(tables=[made])], tmp_path, PROVENANCE, []).read_text(encoding="utf-8")
+    assert "<script" not in text and text.count("&lt;script&gt;") == 4 and "&amp; &lt;script" in text
+    Tags(text)
+
+
+def test_a_section_without_tables_has_none(tmp_path):
+    assert '<table class="data">' not in write([section(figures=[figure()])], tmp_path, PROVENANCE, []).read_text()
+
+
 def test_what_is_unfinished_is_announced(tmp_path):
     text = write([section()], tmp_path, PROVENANCE, ["Schedules", "Messages"]).read_text()
     assert "not complete" in text and "Schedules, Messages" in text
@@ -197,8 +231,8 @@ def test_names_that_clash_or_cannot_be_files(tmp_path):
 def test_a_picture_is_rendered_once(monkeypatch):
     one = figure()
     assert one.svg.replace(b"\r", b"") == figure().svg.replace(b"\r", b"")
-    monkeypatch.setattr(one.figure, "savefig", lambda *_, **__: pytest.fail("rendered again"))
-    assert one.svg
+    monkeypatch.setattr(one.figure, "draw", lambda *_, **__: pytest.fail("rendered again"))
+    assert one.svg and one.png
 
 
 @pytest.mark.parametrize(

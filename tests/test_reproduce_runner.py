@@ -1,5 +1,7 @@
 import io
 import json
+import os
+import re
 import sys
 from types import ModuleType
 
@@ -57,7 +59,7 @@ def ids(out):
 
 
 def test_all_sections_run_in_order(tmp_path, book, console):
-    path = reproduce(tmp_path, quick=True, seed=5, console=console, sections=book.entries)
+    path = reproduce(tmp_path, quick=True, seed=5, console=console, sections=book.entries, jobs=1)
     assert book.contexts == [("first", True, 5), ("second", True, 5), ("third", True, 5)]
     assert ids(tmp_path) == ["fig1.a", "fig1.b", "message.mean", "schedule.x"]
     assert path == tmp_path / "report.html" and "not complete" not in path.read_text()
@@ -68,13 +70,13 @@ def test_all_sections_run_in_order(tmp_path, book, console):
 
 def test_on_a_terminal_it_shows_bars(tmp_path, book):
     console = Console(file=io.StringIO(), width=120, force_terminal=True)
-    reproduce(tmp_path, console=console, sections=book.entries)
+    reproduce(tmp_path, console=console, sections=book.entries, jobs=1)
     assert "all sections" in console.file.getvalue() and "The report is at" in console.file.getvalue()
 
 
 def test_the_command_repeats_the_run(tmp_path, book, console):
     out = tmp_path / "a folder"
-    text = reproduce(out, True, ["fig1", "third"], 3, console, book.entries).read_text()
+    text = reproduce(out, True, ["fig1", "third"], 3, console, book.entries, jobs=1).read_text()
     assert f"stablestep reproduce --quick --only fig1 --only third --out &#39;{out}&#39; --seed 3" in text
 
 
@@ -95,7 +97,7 @@ def test_select(book, only, names):
 @pytest.mark.parametrize("id", ["secnd", "", "fig2", "message.mean.x"])
 def test_an_unknown_id_is_refused_before_anything_runs(tmp_path, book, console, id):
     with pytest.raises(InvalidInput, match=f'"{id}" names no section'):
-        reproduce(tmp_path / "out", only=[id], console=console, sections=book.entries)
+        reproduce(tmp_path / "out", only=[id], console=console, sections=book.entries, jobs=1)
     assert book.names == [] and not (tmp_path / "out").exists()
 
 
@@ -107,46 +109,59 @@ def test_an_unknown_id_names_the_nearest(book):
 def test_a_folder_that_cannot_be_written_is_refused_before_anything_runs(tmp_path, book, console):
     (tmp_path / "file").write_text("")
     with pytest.raises(InvalidInput, match="cannot write"):
-        reproduce(tmp_path / "file", console=console, sections=book.entries)
+        reproduce(tmp_path / "file", console=console, sections=book.entries, jobs=1)
     assert book.names == []
 
 
 def test_an_interrupted_run_keeps_what_is_finished(tmp_path, book, console):
     book.failures["second"] = KeyboardInterrupt()
     with pytest.raises(Interrupted, match=r"first kept in .*report.html; not finished: second, third"):
-        reproduce(tmp_path, console=console, sections=book.entries)
+        reproduce(tmp_path, console=console, sections=book.entries, jobs=1)
     text = (tmp_path / "report.html").read_text()
     assert "not complete" in text and "The second, The third" in text
     assert ids(tmp_path) == ["fig1.a", "fig1.b"]
 
 
 def test_an_interrupted_first_section_changes_nothing(tmp_path, book, console):
-    reproduce(tmp_path, console=console, sections=book.entries)
+    reproduce(tmp_path, console=console, sections=book.entries, jobs=1)
     before = (tmp_path / "report.html").read_text()
     book.failures["first"] = KeyboardInterrupt()
     with pytest.raises(Interrupted, match="nothing in"):
-        reproduce(tmp_path, console=console, sections=book.entries)
+        reproduce(tmp_path, console=console, sections=book.entries, jobs=1)
     assert (tmp_path / "report.html").read_text() == before
 
 
 def test_an_error_in_a_section_keeps_what_is_finished_and_is_raised(tmp_path, book, console):
     book.failures["third"] = ZeroDivisionError("third")
     with pytest.raises(ZeroDivisionError, match="third"):
-        reproduce(tmp_path, console=console, sections=book.entries)
+        reproduce(tmp_path, console=console, sections=book.entries, jobs=1)
     assert ids(tmp_path) == ["fig1.a", "fig1.b", "message.mean"]
     assert "Not finished: The third" in (tmp_path / "report.html").read_text()
 
 
 def test_only_keeps_the_claims_of_the_others(tmp_path, book, console):
-    reproduce(tmp_path, console=console, sections=book.entries)
-    text = reproduce(tmp_path, only=["second"], seed=1, console=console, sections=book.entries).read_text()
+    reproduce(tmp_path, console=console, sections=book.entries, jobs=1)
+    text = reproduce(tmp_path, only=["second"], seed=1, console=console, sections=book.entries, jobs=1).read_text()
     assert sorted(ids(tmp_path)) == ["fig1.a", "fig1.b", "message.mean", "schedule.x"]
     assert "This report shows The second" in text
 
 
+def test_sections_run_in_other_processes(tmp_path, console):
+    first, second = (Entry(name, name, "tests.elsewhere", ()) for name in ("first", "second"))
+    text = reproduce(tmp_path, seed=5, console=console, sections=[first, second], jobs=2).read_text()
+    assert len(set(re.findall(r"process (\d+), seed 5", text)) | {str(os.getpid())}) == 2
+    assert len(list((tmp_path / "figures").glob("made-*.png"))) == 2
+
+
+def test_an_error_in_another_process_is_raised(tmp_path, console):
+    entries = [Entry(name, name, f"tests.{name}", ()) for name in ("elsewhere", "missing")]
+    with pytest.raises(ModuleNotFoundError, match="missing"):
+        reproduce(tmp_path, console=console, sections=entries, jobs=2)
+
+
 def test_the_registry_names_every_claim_once():
     claims = [claim for entry in SECTIONS for claim in entry.claims]
-    assert len(claims) == len(set(claims)) == 28
+    assert len(claims) == len(set(claims)) == 41
     assert len({entry.name for entry in SECTIONS}) == len({entry.module for entry in SECTIONS}) == 8
 
 

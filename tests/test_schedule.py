@@ -1,17 +1,18 @@
 """Schedules: φ by formula and by quadrature, Robbins-Monro, and the steps they take."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import integrate
 
-from stablestep.compressor import Identity, RandomSparsification, Sign
+from stablestep.compressor import Identity, RandomSparsification, Sign, TopK
 from stablestep.errors import InvalidInput
 from stablestep.noise import Gaussian, StudentT
 from stablestep.problem import Cosh, Function, Quadratic, Quartic
-from stablestep.schedule import Clip, Constant, Custom, LocalNorms, Polynomial, Seen, StepLimit
+from stablestep.schedule import Clip, Constant, Custom, LocalNorms, Note, Polynomial, Seen, StepLimit
 from stablestep.setup import Agents, Setup
-from stablestep.theorem import constants, step_limit
+from stablestep.theorem import Constants, constants, step_limit
 
 SETUP = Setup(Quartic(10), Agents(2, Gaussian(0.1, 0.2), RandomSparsification(4.0)))
 
@@ -111,6 +112,9 @@ def test_step_limit_is_the_theorem_at_the_paths_own_gradient(name, epsilon):
         ("S2 4.1", Agents(3, Gaussian(0.1, 0.2))),
         ("B.5", Agents(3, Gaussian(0.1), RandomSparsification(2.0))),
         ("S2 4.2", Agents(3, StudentT(5.0), RandomSparsification(2.0))),
+        ("4.1", Agents(3, Gaussian(0.1, 0.2), RandomSparsification(2.0))),
+        ("B.1", Agents(3, Gaussian(0.1, 0.2))),
+        ("B.3", Agents(3, StudentT(5.0), RandomSparsification(2.0))),
     ],
 )
 def test_step_limit_of_the_other_results(name, agents):
@@ -119,6 +123,73 @@ def test_step_limit_of_the_other_results(name, agents):
     assert step(schedule, gradient=3.0) == pytest.approx(
         step_limit(name, constants(setup, L1=1.0), 3.0, 0.7), rel=1e-12
     )
+
+
+SIGNS = Setup(Quartic(10), Agents(3, StudentT(1.0, [0.5, *np.ones(9)]), Sign()))
+
+
+@pytest.mark.parametrize("form", ["corrected", "printed"])
+@pytest.mark.parametrize("name", ["4.3", "B.8", "B.9", "S2 4.4"])
+def test_step_limit_of_signs_knows_no_gradient(name, form):
+    """A constant: 2/(dL1) corrected, whatever ε."""
+    schedule = StepLimit(name, eta=100.0, L1=2.0, form=form).bind(SIGNS, 1.0)
+    expected = step_limit(name, constants(SIGNS, L1=2.0), form=form)
+    assert form == "printed" or expected == pytest.approx((6 if name == "B.8" else 2) / 20)
+    for norm in (0.0, 1.0, 1e9):
+        assert step(schedule, gradient=norm) == pytest.approx(expected, rel=1e-12)
+    assert step(StepLimit(name, eta=0.03, L1=2.0, form=form, epsilon=0.9).bind(SIGNS, 1.0)) == 0.03
+
+
+def test_step_limit_of_signs_on_a_quadratic_is_its_cap():
+    setup = Setup(Quadratic(np.ones(3)), Agents(1, StudentT(1.0), Sign()))
+    assert step(StepLimit("4.3", eta=7.0).bind(setup, 1.0), gradient=5.0) == 7.0
+
+
+def test_step_limit_of_the_first_order_model_without_noise_is_its_cap():
+    setup = Setup(Quartic(10), Agents(3))
+    assert step(StepLimit("4.1", eta=7.0, L1=2.0).bind(setup, 1.0), gradient=5.0) == 7.0
+
+
+def test_step_limit_with_constants_of_its_own():
+    c = Constants(L0=3, L1=1, dim=10, count=2, omega=4.0)
+    schedule = StepLimit("4.2", eta=100.0, epsilon=0.5, constants=c).bind(SETUP, 1.0)
+    assert step(schedule, gradient=2.0) == pytest.approx(1 / (5 * 3), rel=1e-12)
+    stated = Constants(L0=3, L1=1, dim=10, count=2, nu=0.5, scale_max=1.0)
+    printed = StepLimit("4.3", eta=100.0, constants=stated, form="printed").bind(SIGNS, 1.0)
+    assert step(printed) == pytest.approx(step_limit("4.3", stated, form="printed"), rel=1e-12)
+
+
+def test_the_expectation_rule_needs_all_runs():
+    rule = StepLimit("4.2", eta=1.0, L1=2.0, expectation=True)
+    plain = StepLimit("4.2", eta=1.0, L1=2.0)
+    assert rule.needs_ensemble and rule.bind(SETUP, 1.0).needs_ensemble
+    assert not plain.needs_ensemble and not plain.bind(SETUP, 1.0).needs_ensemble
+    assert not any(s.needs_ensemble for s in (Constant(0.1), Clip(0.1, 1.0), LocalNorms(0.1), Polynomial(0.1, 1.0)))
+    assert "E‖∇f‖" in rule.bind(SETUP, 1.0).source and "E‖∇f‖" not in plain.bind(SETUP, 1.0).source
+
+
+@pytest.mark.parametrize("slope", [0.0, 2.0])
+def test_the_expectation_rule_takes_the_mean_over_the_runs(slope):
+    """1/(offset + slope · mean ‖∇f‖), the same for every run."""
+    setup = Setup(Function(jnp.sum, dim=2, smoothness=lambda L1: 3.0), Agents(1))
+    rule = StepLimit("4.2", eta=100.0, epsilon=0.5, L1=slope, expectation=True).bind(setup, 1.0)
+    norms = jnp.array([[0.0, 1.0], [2.0, 7.0]])
+
+    def of(norm):
+        return rule.step(jnp.asarray(0.0), seen()._replace(gradient_norm=norm))
+
+    found = jax.vmap(jax.vmap(of, axis_name="run"), axis_name="runs")(norms)
+    np.testing.assert_allclose(found, np.full((2, 2), 1 / (3 + slope * 2.5)), rtol=1e-14)
+
+
+def test_notes_do_not_take_part_in_compilation():
+    """All are equal, so that schedules of the same numbers are; what they say is kept."""
+    assert Note("a") == Note("b") and hash(Note("a")) == hash(Note("b")) and Note("a") != "a"
+    one, other = (StepLimit(name, eta=1.0, L1=2.0).bind(SETUP, 1.0) for name in ("4.1", "4.2"))
+    assert jax.tree.structure(one) == jax.tree.structure(other) and str(one.source) != str(other.source)
+    coupled = StepLimit("4.2", eta=1.0, L1=2.0, expectation=True).bind(SETUP, 1.0)
+    assert jax.tree.structure(coupled) != jax.tree.structure(other)
+    assert "Thm 4.2" in other.source and "L0 = 1, L1 = 2, ε = 0.5" in other.source
 
 
 def test_step_limit_falls_with_the_gradient_and_never_exceeds_its_cap():
@@ -174,7 +245,9 @@ BAD = [
     (lambda: Clip(0.1, 1.0).robbins_monro(), "known for Constant and Polynomial"),
     (lambda: Custom(0.1, 3.0), r"function is 3\.0.*must be a function of the time"),
     (lambda: Custom(0.1, lambda t: jnp.ones(2)), "must give one number"),
-    (lambda: StepLimit("4.1", 0.1), r'no result "4\.1".*Known'),
+    (lambda: StepLimit("B.7", 0.1), r'no result "B\.7".*Known'),
+    (lambda: StepLimit("4.3", 0.1, form="prnted"), 'form is "prnted"'),
+    (lambda: StepLimit("4.2", 0.1, L1=1.0, constants=Constants(L0=1, L1=1, dim=1)), r"L1 is 1\.0, but constants"),
     (lambda: StepLimit("b.2", 0.1), r'Did you mean "B\.2"'),
     (lambda: StepLimit("4.2", 0.1, epsilon=1.0), r"epsilon is 1\.0.*between 0 and 1"),
     (lambda: StepLimit("4.2", 0.1, epsilon=0.0), r"epsilon is 0\.0"),
@@ -184,7 +257,12 @@ BAD = [
     (lambda: StepLimit("B.5", 0.1, L1=1.0).bind(SETUP, 1.0), r"bounded variance, but sigma1_sq is 0\.04.*use 4\.2"),
     (lambda: StepLimit("4.2", 0.1, L1=0.5).bind(other(Agents(1), problem=Cosh(10, a=1.0)), 1.0), "L1"),
     (lambda: StepLimit("4.2", 0.1, L1=0.0).bind(other(Agents(1)), 1.0), "L1 > 0"),
-    (lambda: StepLimit("4.2", 0.1, L1=1.0).bind(other(Agents(1, None, Sign())), 1.0), "Sign is biased"),
+    (lambda: StepLimit("4.2", 0.1, L1=1.0).bind(other(Agents(1, None, Sign())), 1.0), "signs.*use 4.3 or B.8"),
+    (lambda: StepLimit("4.2", 0.1, L1=1.0).bind(other(Agents(1, None, TopK(1))), 1.0), "TopK is biased"),
+    (lambda: StepLimit("4.3", 0.1, L1=1.0).bind(SETUP, 1.0), r"4\.3 needs Student-t noise"),
+    (lambda: StepLimit("4.3", 0.1, L1=1.0).bind(other(Agents(1, StudentT(0.5), Sign())), 1.0), "needs nu ≥ 1"),
+    (lambda: StepLimit("4.3", 0.1, L1=1.0).bind(other(Agents(1, Gaussian(0.1, 0.1), Sign())), 1.0), "fixed scale"),
+    (lambda: StepLimit("4.2", 0.1).bind(SETUP, 0.0), "the gradient at x0 is 0.*give L1"),
     (lambda: StepLimit("4.2", 0.1, L1=1.0).bind(other(Agents(1, StudentT(2.0))), 1.0), "df > 2"),
     (
         lambda: StepLimit("4.2", 0.1, L1=1.0).bind(other(Agents(1), Agents(1, problem=Quadratic(np.ones(10)))), 1.0),

@@ -310,6 +310,47 @@ def test_overflowing_noise_is_divergence():
     assert "no finite variance" in found.attrs["moments"]
 
 
+# Runs whose step follows the mean over all
+
+
+def fan(key):
+    return 2 * jax.random.uniform(key, (3,), float)
+
+
+COUPLED = StepLimit("4.2", 0.2, 0.9, L1=1.0, power=0.5, expectation=True)
+
+
+def ensemble(points, steps):
+    """Gradient descent on x⁴/4 with the step min(.2/√(1 + .2k), 1.8/(4 + mean ‖∇f‖)), in NumPy."""
+    path = [points]
+    for k in range(steps):
+        gradients = path[-1] ** 3
+        mean = np.mean(np.linalg.norm(gradients, axis=1))
+        path.append(path[-1] - min(0.2 / np.sqrt(1 + 0.2 * k), 1.8 / (4 + mean)) * gradients)
+    return np.stack(path, axis=1)
+
+
+@pytest.mark.parametrize("runs", [5, 8])
+def test_the_expectation_rule_step_by_step(runs):
+    """Of 5 runs on two devices none is counted twice to fill up the second."""
+    found = run(ALONE, COUPLED, x0=fan, steps=20, runs=runs, observe=point).observed.values
+    np.testing.assert_allclose(found, ensemble(found[:, 0], 20), rtol=1e-11)
+    alone = np.concatenate([ensemble(found[[place], 0], 20) for place in range(runs)])
+    assert not np.allclose(found, alone, rtol=1e-3)  # the path's own norms
+
+
+def test_the_expectation_rule_does_not_depend_on_chunks_or_devices(monkeypatch):
+    def found():
+        return run(ALONE, COUPLED, x0=fan, steps=20, runs=8, observe=point)
+
+    reference = found()
+    monkeypatch.setattr(engine, "_CHUNK", 12)
+    assert_same(found(), reference, ("loss_mean", "observed"))
+    devices = jax.local_devices()[1:]
+    monkeypatch.setattr(jax, "local_devices", lambda: devices)
+    assert_same(found(), reference, ("loss_mean", "observed"))
+
+
 # What comes with the result
 
 
@@ -427,6 +468,27 @@ def test_other_values_do_not_compile_again(first, second, schedule, caplog):
             run(setup, schedule(eta), seed=int(100 * eta), x0=x0)
         counts.append(sum("compilation of jit(chunk)" in record.getMessage() for record in caplog.records))
     assert counts == [1, 0]
+
+
+def test_other_theorems_do_not_compile_again(caplog):
+    """Limits of different results, numbers and forms share a kernel, and each says which it is."""
+    engine._kernel.cache_clear()
+    setup = Setup(Quartic(3), Agents(5, Gaussian(0.5), RandK(1)))
+    counts, sources = [], []
+    for schedule in (
+        StepLimit("4.2", 0.1, L1=1.0),
+        StepLimit("B.5", 0.1, epsilon=0.9, L1=2.0),
+        StepLimit("4.1", 0.05, L1=1.0, power=0.5, form="printed"),
+        StepLimit("4.1", 0.05, L1=1.0, expectation=True),
+    ):
+        caplog.clear()
+        with jax.log_compiles(), caplog.at_level("WARNING", logger="jax"):
+            found = run(setup, schedule, x0=1.0)
+        counts.append(sum("compilation of jit(chunk)" in record.getMessage() for record in caplog.records))
+        sources.append(found.attrs["schedule"])
+    assert counts == [1, 0, 0, 1]
+    for source, words in zip(sources, ("Thm 4.2", "Thm B.5", "Thm 4.1", "E‖∇f‖"), strict=True):
+        assert words in source
 
 
 # Bad input

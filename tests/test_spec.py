@@ -99,6 +99,31 @@ def test_what_the_run_leaves_out_is_left_to_simulate(write):
     assert load(write(run="steps = 3\nx0 = 1")).run == {"steps": 3, "x0": 1}
 
 
+def test_without_a_run_neither_schedule_nor_steps_are_needed(write):
+    path = write(schedule=None, run="x0 = 0.5\nseed = 4")
+    described = load(path, to_run=False)
+    assert (described.schedule, described.run) == (None, {"x0": 0.5, "seed": 4}) and described.setup.count == 2
+    assert 'the spec lacks "schedule"; add it.' in message(path)
+    assert '[run] lacks "steps"; add it.' in message(write(run="x0 = 0.5"))
+    whole = load(write(), to_run=False)
+    assert whole.schedule.eta == 0.1 and whole.run["steps"] == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"run": "seed = 4"}, '[run] lacks "x0"'),
+        ({"problem": None}, "no [problem]"),
+        ({"schedule": 'type = "Konstant"\neta = 0.1'}, 'Did you mean "Constant"'),
+        ({"run": 'x0 = 0.5\nsteps = "many"'}, "steps = 'many'"),
+    ],
+)
+def test_without_a_run_the_rest_is_checked_all_the_same(write, changes, words):
+    with pytest.raises(InvalidInput) as caught:
+        load(write(**changes), to_run=False)
+    assert words in str(caught.value)
+
+
 def test_x0_may_be_a_vector(write, tmp_path):
     np.save(tmp_path / "start.npy", np.arange(4.0))
     assert np.array_equal(load(write(run="steps = 3\nx0 = [1, 2, 3, 4]")).run["x0"], [1, 2, 3, 4])

@@ -10,6 +10,7 @@ from tests.statistics import (
     assert_covariance,
     assert_distribution,
     assert_equal_means,
+    assert_estimate,
     assert_fails,
     assert_fraction,
     assert_mean,
@@ -55,6 +56,14 @@ def test_equal_means(generator, normal):
     assert_equal_means(normal, generator.normal(size=(10_000, 3), scale=3.0))
     with assert_fails():
         assert_equal_means(normal, generator.normal(size=(10_000, 3)) + np.array([0.0, 0.0, 0.2]))
+
+
+def test_estimate():
+    assert_estimate(1.04, 0.01, 1.0)
+    assert_estimate(2.0, 0.0, 2.0)
+    for measured, error, expected in ((1.06, 0.01, 1.0), (2.0, 0.0, 2.1), (1.0, np.inf, 1.0), (np.nan, 1.0, 1.0)):
+        with assert_fails():
+            assert_estimate(measured, error, expected)
 
 
 def test_covariance(normal):

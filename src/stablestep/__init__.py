@@ -1,6 +1,6 @@
 """StableStep: which step size holds when gradients are noisy and compressed, and what normalization does it need?"""
 
-from stablestep import compressor, message, noise, plot, problem, schedule, sde, theorem
+from stablestep import compressor, message, noise, plot, problem, schedule, sde, stability, theorem
 from stablestep.compare import compare, quadratic_order, weak_order
 from stablestep.errors import InvalidInput
 from stablestep.sde import integrate
@@ -22,6 +22,7 @@ __all__ = [
     "schedule",
     "sde",
     "simulate",
+    "stability",
     "theorem",
     "weak_order",
 ]

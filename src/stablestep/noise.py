@@ -70,6 +70,13 @@ class Noise(eqx.Module):
         """(σ0², σ1²) with Var_j ≤ σ0² + σ1²‖∇f‖² for each coordinate j (P Def. 3.2; the largest coordinate counts)."""
         raise InvalidInput(f"{self} has no known affine variance (σ0², σ1²); estimate it from samples.")
 
+    def student_scale(self) -> tuple[float, float, float]:
+        """(ν, smallest scale, largest scale over the coordinates), the noise of P Cor. B.7; ν = ∞ for Gaussian noise."""
+        raise InvalidInput(
+            f"the theorems on signs assume Student-t (or Gaussian) noise of a fixed scale, but the noise is {self}; "
+            "estimate nu and scale_max and give theorem.Constants by hand."
+        )
+
     def check(self, problem: Problem) -> None:
         """Raise `InvalidInput` if this noise cannot act on `problem`."""
 
@@ -174,6 +181,11 @@ class Gaussian(_Scaled):
 
     def affine_variance(self, dim):
         return float(np.max(np.square(self.sigma0))), float(np.max(np.square(self.sigma1)))
+
+    def student_scale(self):
+        if np.any(np.asarray(self.sigma1)):
+            return super().student_scale()
+        return np.inf, float(np.min(self.sigma0)), float(np.max(self.sigma0))
 
     def check(self, problem):
         _check_length("Gaussian", "sigma0", self.sigma0, problem)
@@ -298,6 +310,9 @@ class StudentT(_Scaled):
 
     def affine_variance(self, dim):
         return self._variance_factor() * float(np.max(np.square(self.sigma))), 0.0
+
+    def student_scale(self):
+        return self.df, float(np.min(self.sigma)), float(np.max(self.sigma))
 
     def check(self, problem):
         _check_length("StudentT", "scale", self.sigma, problem)

@@ -7,8 +7,9 @@ import matplotlib
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 
 from stablestep.errors import require
 
@@ -161,10 +162,60 @@ def lines(
     for (label, y), color in zip(curves.items(), shades):
         ax.plot(x, y, marker="o", ms=5, lw=1.8, color=color, label=label)
     ax.set(xlabel=xlabel, ylabel=ylabel)
-    ax.grid(alpha=0.25, lw=0.6)
-    ax.spines[["top", "right"]].set_visible(False)
+    return dress(ax)
+
+
+def dress(ax: Axes) -> Axes:
+    """The look of every picture here: a light grid, no box, a legend of what is labelled."""
+    plain(ax)
     ax.legend(fontsize=9, framealpha=0.8)
     return ax
+
+
+def plain(ax: Axes) -> None:
+    """The look of every picture here, without a legend: a light grid, no box."""
+    ax.grid(alpha=0.25, lw=0.6)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def edge_map(result: xr.Dataset, ax: Axes | None = None, legend: bool = True) -> Axes:
+    """What `stability.edge_map` returns: the fraction of runs that end up, over the parameter and the step, with the predictors' lines.
+
+    Raises `InvalidInput` for a Dataset without `up` and `predicted`.
+
+    >>> import numpy as np, xarray as xr
+    >>> up = (("omega", "eta"), np.array([[0.0, 1.0], [0.5, 1.0]]))
+    >>> lines = (("predictor", "omega"), np.array([[0.1, 0.05]]))
+    >>> grid = {"omega": [1.0, 2.0], "eta": [0.1, 0.2], "predictor": ["theorem"]}
+    >>> edge_map(xr.Dataset({"up": up, "predicted": lines}, grid)).get_xlabel()
+    'omega'
+    """
+    ax = _axes(ax)
+    up, predicted = _variable(result, "up"), _variable(result, "predicted")
+    name = next(str(dim) for dim in up.dims if dim != "eta")
+    shading: Any = "nearest" if min(up.shape) > 1 else "auto"
+    ax.pcolormesh(up[name], up["eta"], up.transpose("eta", name), cmap="Greys", vmin=0, vmax=1.25, shading=shading)
+    # Dashes of different lengths: predictors often coincide.
+    for line, color, dash in zip(
+        predicted.transpose("predictor", name), CATEGORIES, ("-", "-", (0, (1.5, 1.5)), "--", ":")
+    ):
+        ax.plot(up[name], line, lw=2.2, ls=dash, color=color, label=str(line["predictor"].values))
+    scale = "log" if len(up[name]) > 1 and float(up[name].min()) > 0 else "linear"
+    ax.set(xlabel=name, ylabel="step η", yscale="log", xscale=scale)
+    plain_ticks(ax.xaxis)
+    if up.sizes["eta"] > 1:
+        ax.set_ylim(float(up["eta"].min()), float(up["eta"].max()))
+    if legend:
+        ax.legend(fontsize=9, framealpha=0.9, loc="lower left")
+    return ax
+
+
+def plain_ticks(axis: Axis) -> None:
+    """Numbers such as 0.5 and 20 on a logarithmic axis, at 1, 2 and 5 times the powers of ten."""
+    if axis.get_scale() == "log":
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.set_minor_formatter(NullFormatter())
 
 
 def percent(fraction: float) -> str:
@@ -304,8 +355,7 @@ def _note(curve: Curve, stop: int) -> str:
 def _frame(ax: Axes, ylabel: str, log_time: bool, curves: list[Curve]) -> None:
     ax.set_xlabel("t = kη")
     ax.set_ylabel(ylabel)
-    ax.grid(alpha=0.25, lw=0.6)
-    ax.spines[["top", "right"]].set_visible(False)
+    plain(ax)
     if log_time:
         positive = min(float(times[times > 0].min()) for times in map(_times, [c.result for c in curves]))
         ax.set_xscale("symlog", linthresh=positive, linscale=0.3, subs=range(2, 10))

@@ -10,13 +10,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import xarray as xr
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Drawing
 
 from stablestep.claim import Claim
@@ -44,28 +46,40 @@ class Figure:
     @cached_property
     def png(self) -> bytes:
         """The picture as PNG."""
-        return self._render("png", dpi=170)
+        buffer = io.BytesIO()
+        self.figure.set_dpi(170)
+        # Not by `savefig`, which draws everything twice.
+        FigureCanvasAgg(self.figure).print_png(buffer)
+        self.figure.set_layout_engine("none")  # it is laid out now, and would be again for every format
+        return buffer.getvalue()
 
     @cached_property
     def svg(self) -> bytes:
-        """The picture as SVG, the same bytes for the same picture."""
+        """The picture as SVG in the layout of the PNG, the same bytes for the same picture."""
+        assert self.png
+        buffer = io.BytesIO()
         with matplotlib.rc_context({"svg.hashsalt": self.name}):
-            return self._render("svg", metadata={"Date": None})
+            FigureCanvasSVG(self.figure).print_svg(buffer, metadata={"Date": None})
+        return buffer.getvalue()
 
     @property
     def embedded(self) -> str:
         """The picture as an address that carries its own data."""
         return "data:image/png;base64," + b64encode(self.png).decode()
 
-    def _render(self, kind: str, **options: Any) -> bytes:
-        buffer = io.BytesIO()
-        self.figure.savefig(buffer, format=kind, facecolor="white", **options)
-        return buffer.getvalue()
+
+@dataclass
+class Table:
+    """A table: the heads of its columns, its rows (texts and numbers), and what to see in it."""
+
+    columns: list[str]
+    rows: list[list[str | float]]
+    caption: str
 
 
 @dataclass
 class Section:
-    """One experiment: what was done, its pictures, the claims it decides, its parameters and its raw results.
+    """One experiment: what was done, its pictures and tables, the claims it decides, its parameters and its raw results.
 
     Raises `InvalidInput` for an id or a name of data that cannot be a file's.
     """
@@ -74,6 +88,7 @@ class Section:
     title: str
     paragraphs: list[str] = field(default_factory=list)
     figures: list[Figure] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
     parameters: dict[str, str | float] = field(default_factory=dict)
     data: dict[str, xr.Dataset] = field(default_factory=dict)
@@ -81,6 +96,14 @@ class Section:
     def __post_init__(self):
         for name in (self.id, *self.data):
             _require_stem(name)
+
+    # Made once, as a picture is.
+    @cached_property
+    def files(self) -> dict[str, bytes]:
+        """The pictures and the data by the paths of their files."""
+        files = {f"figures/{figure.name}.png": figure.png for figure in self.figures}
+        files |= {f"figures/{figure.name}.svg": figure.svg for figure in self.figures}
+        return files | {f"data/{name}.nc": _netcdf(data) for name, data in self.data.items()}
 
     def rows(self, provenance: dict[str, Any]) -> list[dict[str, Any]]:
         """The claims as objects of claims.json, which say the section and the kind of run they come from."""
@@ -102,9 +125,10 @@ def write(sections: list[Section], out: Path | str, provenance: dict[str, Any], 
     _require_unique("claim", [claim.id for section in sections for claim in section.claims])
     kept = _kept(prepare(out), sections)
     rows = {section.id: section.rows(provenance) for section in sections}
-    with _writable(out):
+    with writable(out):
         for section in sections:
-            _write_files(section, out)
+            for name, content in section.files.items():
+                replace(out / name, content)
         claims = [row for group in rows.values() for row in group] + kept
         text = json.dumps(claims, indent=2, ensure_ascii=False, allow_nan=False)
         replace(out / "claims.json", (text + "\n").encode())
@@ -118,7 +142,7 @@ def prepare(out: Path | str) -> list[dict[str, Any]]:
     Raises `InvalidInput` where it cannot be written, or holds a claims.json that is not a list of claims.
     """
     path = Path(out) / "claims.json"
-    with _writable(Path(out)):
+    with writable(Path(out)):
         for folder in (path.parent, path.parent / "figures", path.parent / "data"):
             folder.mkdir(parents=True, exist_ok=True)
             replace(folder / ".writable", b"")
@@ -231,13 +255,9 @@ def replace(path: Path, content: bytes | Callable[[Path], Any]) -> None:
         draft.unlink(missing_ok=True)
 
 
-def _write_files(section: Section, out: Path) -> None:
-    for figure in section.figures:
-        replace(out / "figures" / f"{figure.name}.png", figure.png)
-        replace(out / "figures" / f"{figure.name}.svg", figure.svg)
-    for name, data in section.data.items():
-        plain = data.assign_attrs({key: _plain(value) for key, value in data.attrs.items()})
-        replace(out / "data" / f"{name}.nc", partial(plain.to_netcdf, engine="h5netcdf"))
+def _netcdf(data: xr.Dataset) -> bytes:
+    plain = data.assign_attrs({key: _plain(value) for key, value in data.attrs.items()})
+    return bytes(plain.to_netcdf(engine="h5netcdf"))
 
 
 def _plain(value: Any) -> Any:
@@ -267,7 +287,8 @@ def _require_unique(kind: str, names: list[str]) -> None:
 
 
 @contextmanager
-def _writable(out: Path) -> Iterator[None]:
+def writable(out: Path) -> Iterator[None]:
+    """Say in one sentence that a folder cannot be written."""
     try:
         yield
     except OSError as error:

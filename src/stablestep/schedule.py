@@ -14,10 +14,12 @@ from scipy import integrate
 
 from stablestep.errors import InvalidInput, require
 from stablestep.setup import Setup
-from stablestep.theorem import Constants, constants
+from stablestep.theorem import Constants, Variant, constants
 from stablestep.theorem import result as find_result
 
 Scalar = Float[Array, ""]
+# The axes over which runs are mapped, on one device and over devices: a mean over both is one over all runs.
+ENSEMBLE = ("run", "runs")
 
 
 class Seen(NamedTuple):
@@ -52,6 +54,11 @@ class Schedule(eqx.Module):
     @property
     def needs_agents(self) -> bool:
         """Whether it needs each agent's own gradient norm, which only agent-by-agent sampling knows."""
+        return False
+
+    @property
+    def needs_ensemble(self) -> bool:
+        """Whether a run's step depends on the other runs, so that all must be simulated together."""
         return False
 
     def bind(self, setup: Setup, gradient_norm: float) -> "Schedule":
@@ -217,16 +224,19 @@ class Clip(Schedule):
 class StepLimit(Schedule):
     """The smaller of η (1+t)^-power and a theorem's limit at the path's own gradient norm:
 
-    h = min(η (1+t)^-a, 2ε/((L0 + L1‖∇f(x)‖) R + L1 F)), R and F as in `theorem.Result`. This is the pathwise rule (P Eqs. 67, 84, 101,
-    119); the printed rule with E‖∇f‖ is not safe.
+    h = min(η (1+t)^-a, 2ε/((L0 + L1‖∇f(x)‖) R + L1 F)), R and F as in `theorem.Result`; for signs, a constant limit. This is the
+    pathwise rule (P Eqs. 67, 84, 101, 119). The printed rule (P Eqs. 4, 16, 54, 71, 89, 108) has E‖∇f‖ in place of the path's own norm
+    and is unsound: rare runs escape. `expectation=True` gives it, as the mean over the runs that are simulated together.
 
     Args:
-        result: the theorem, such as "4.2", "B.2", "B.5" or "S2 4.2".
+        result: the theorem, such as "4.2", "B.2", "4.3" or "S2 4.2".
         eta: η, the cap; t = kη.
-        epsilon: ε in (0, 1).
+        epsilon: ε in (0, 1), which signs do not need.
         L1: which pair (L0, L1) of the problem to use; by default the best one at the first gradient norm.
         power: decay a of the cap.
         constants: `theorem.Constants` to use instead of the setup's own.
+        expectation: use the mean of ‖∇f‖ over all runs (unsound, to compare with the papers).
+        form: "corrected", or "printed" for the paper's own limit; they differ for signs.
 
     Raises:
         InvalidInput: for an unknown result, or an ε or η out of range; when it is bound to a setup outside the theorem's hypotheses.
@@ -241,8 +251,12 @@ class StepLimit(Schedule):
     power: float
     constants: Constants | None
     result: str = eqx.field(static=True)
+    expectation: bool = eqx.field(static=True)
+    form: str = eqx.field(static=True)
 
-    def __init__(self, result, eta, epsilon=0.5, L1=None, power=0.0, constants=None):
+    def __init__(
+        self, result, eta, epsilon=0.5, L1=None, power=0.0, constants=None, expectation=False, form="corrected"
+    ):
         self.result = find_result(result).name
         self.eta = _positive("eta", eta)
         require(0 < epsilon < 1, f"epsilon is {epsilon}, but must be between 0 and 1 (both excluded), such as 0.5.")
@@ -254,18 +268,15 @@ class StepLimit(Schedule):
         self.epsilon, self.power = float(epsilon), float(power)
         self.L1 = None if L1 is None else float(L1)
         self.constants = constants
+        self.expectation = bool(expectation)
+        self.form = Variant(form=form).form
 
     def bind(self, setup, gradient_norm):
         theorem, c = find_result(self.result), self.constants or self._constants(setup, gradient_norm)
-        offset = 1 / theorem.step_limit(c, 0.0, self.epsilon)
-        slope = 1 / theorem.step_limit(c, 1.0, self.epsilon) - offset
-        return Limited(
-            self.eta,
-            self.power,
-            slope,
-            offset,
-            f"{theorem.reference}; L0 = {c.L0:g}, L1 = {c.L1:g}, ε = {self.epsilon:g}",
-        )
+        offset, at_one = (1 / theorem.step_limit(c, norm, self.epsilon, form=self.form) for norm in (0.0, 1.0))
+        rule = " with E‖∇f‖" if self.expectation else ""
+        source = Note(f"{theorem.reference}{rule}; L0 = {c.L0:g}, L1 = {c.L1:g}, ε = {self.epsilon:g}")
+        return Limited(self.eta, self.power, at_one - offset, offset, source, self.expectation)
 
     def _constants(self, setup: Setup, gradient_norm: float) -> Constants:
         if self.L1 is not None:
@@ -273,8 +284,25 @@ class StepLimit(Schedule):
         require(gradient_norm > 0, "the gradient at x0 is 0, so no pair (L0, L1) is best there; give L1.")
         return constants(setup, gradient_norm=gradient_norm)
 
+    @property
+    def needs_ensemble(self):
+        return self.expectation
+
     def step(self, t, seen):
         raise InvalidInput("StepLimit is not bound to a setup; call .bind(setup, gradient_norm) first.")
+
+
+class Note(str):
+    """Text beside a schedule that does not take part in compilation: every note equals every other, so that kernels are shared."""
+
+    def __eq__(self, other):
+        return isinstance(other, Note)
+
+    def __ne__(self, other):  # str has one of its own
+        return not isinstance(other, Note)
+
+    def __hash__(self):
+        return 0
 
 
 class Limited(Schedule):
@@ -284,10 +312,16 @@ class Limited(Schedule):
     power: float
     slope: float
     offset: float
-    source: str = eqx.field(static=True)
+    source: Note = eqx.field(static=True)
+    expectation: bool = eqx.field(static=True, default=False)
+
+    @property
+    def needs_ensemble(self):
+        return self.expectation
 
     def step(self, t, seen):
+        norm = jax.lax.pmean(seen.gradient_norm, ENSEMBLE) if self.expectation else seen.gradient_norm
         # A product, not a quotient: where nothing limits the step the quotient would be 1/0.
-        growth = self.offset + self.slope * seen.gradient_norm
+        growth = self.offset + self.slope * norm
         cap = self.eta * jnp.power(1 + t, -self.power)
         return jnp.where(cap * growth <= 1, cap, 1 / growth)

@@ -6,6 +6,7 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
 
@@ -38,6 +39,10 @@ class Method(Process):
     schedule: Schedule
     eta: Float[Array, ""]  # the time step, apart from the schedule so that t = kη holds whatever the schedule calls it
 
+    @property
+    def coupled(self):
+        return self.schedule.needs_ensemble
+
     def advance(self, stream, k, x):
         gradient, message, local_norm = self.law.draw(stream, x)
         seen = Seen(_norm(gradient), _norm(message), local_norm)
@@ -46,8 +51,8 @@ class Method(Process):
 
 
 @eqx.filter_jit
-def _first_gradient_norm(problem, points):
-    return _norm(problem.gradient(points[0]))
+def _first_gradient_norm(problem, point):
+    return _norm(problem.gradient(point))
 
 
 def _norm(vector):
@@ -194,7 +199,7 @@ def _simulate(
     with working_dtype(dtype) as kind:
         problem = cast(setup.problem, kind)
         points = start(x0, problem, runs, seed, kind)
-        gradient_norm = float(_first_gradient_norm(problem, points))
+        gradient_norm = float(_first_gradient_norm(problem, np.asarray(points)[0]))
         bound = schedule.bind(setup, gradient_norm)
         ball = ball_radius(radius, points)
         method = cast(Method(setup.problem, messages, bound, schedule.eta), kind)

@@ -53,7 +53,7 @@ class _Agents(_Table):
 
 
 class _Run(_Table):
-    steps: int
+    steps: int | None = None
     x0: float | list[float] | str
     runs: int = 100
     seed: int = 0
@@ -67,7 +67,7 @@ class _Run(_Table):
 class _File(_Table):
     problem: _Part | None = None
     agents: list[_Agents] = Field(min_length=1)
-    schedule: _Part
+    schedule: _Part | None = None
     run: _Run
     grid: dict[str, list[int | float]] = Field(default_factory=dict)
 
@@ -75,8 +75,8 @@ class _File(_Table):
 KEYS: dict[Any, type[BaseModel]] = {"agents": _Agents, "run": _Run}
 
 
-def load(path: str | Path) -> Spec:
-    """The setup, schedule and run that the TOML file at `path` describes.
+def load(path: str | Path, to_run: bool = True) -> Spec:
+    """The setup, schedule and run that the TOML file at `path` describes; without `to_run` it needs no [schedule] and no steps.
 
     Tables: [problem], [[agents]] (one for each group), [schedule], [run], and an optional [grid]. A table with a `type`
     takes the arguments of that class as keys. The name of a .npy or .csv file beside the spec stands for its array.
@@ -99,18 +99,20 @@ def load(path: str | Path) -> Spec:
     """
     path = Path(path)
     try:
-        return _read(path)
+        return _read(path, to_run)
     except InvalidInput as error:
         raise InvalidInput(f"{path}: {error}") from error
 
 
-def _read(path: Path) -> Spec:
+def _read(path: Path, to_run: bool) -> Spec:
     try:
         file = _File.model_validate(tomllib.loads(_text(path)))
     except tomllib.TOMLDecodeError as error:
         raise InvalidInput(f"this is not valid TOML: {error}.") from error
     except ValidationError as error:
         raise InvalidInput(_explanation(error.errors()[0])) from error
+    require(file.schedule is not None or not to_run, 'the spec lacks "schedule"; add it.')
+    require(file.run.steps is not None or not to_run, '[run] lacks "steps"; add it.')
     folder = path.parent
     base = _build("[problem]", problem, file.problem, folder)
     groups = [_group(index, agents, folder) for index, agents in enumerate(file.agents, start=1)]

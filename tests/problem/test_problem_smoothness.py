@@ -120,3 +120,45 @@ def test_logistic_is_stable_in_float32():
     assert float(problem.gradient(far)[0]) == -1.0
     assert float(problem.value(-far)) == 0.0
     assert jnp.isfinite(problem.hessian_product(far, far)).all()
+
+
+# Sums of functions of one coordinate, and that function where its pairs bound the coordinate's curvature.
+SEPARABLE = {
+    "quadratic": (Quadratic([1.0, -2.0, 0.0]), None),
+    "quartic": (Quartic(3), Quartic(1)),
+    "power-2": (EvenPower(3, power=2), EvenPower(1, power=2)),
+    "power-6": (EvenPower(3, power=6), EvenPower(1, power=6)),
+    "cosh": (Cosh(3, a=-0.7, scale=2.0), Cosh(1, a=-0.7, scale=2.0)),
+    "double-well": (DoubleWell(1, b=2.0), DoubleWell(1, b=2.0)),
+}
+
+
+@pytest.mark.parametrize("name", SEPARABLE)
+def test_the_coordinates_curvature_is_bounded_where_the_gradient_is_this(name, rng):
+    """And by no more than the coordinate's own best pair."""
+    problem, alone = SEPARABLE[name]
+    points = np.array([0.1, 1.0, 4.0])[:, None] * rng.normal(size=(3, problem.dim))
+    hessians = jax.jit(jax.vmap(jax.hessian(problem.value)))(points)
+    for x, hessian in zip(points, np.abs(np.asarray(hessians)), strict=True):
+        gradient = np.asarray(problem.gradient(jnp.asarray(x)))
+        bound = problem.coordinate_curvature(gradient)
+        assert bound.shape == (problem.dim,) and np.all(np.diag(hessian) <= bound * (1 + 1e-9))
+        if name in ("quadratic", "quartic", "power-2", "power-6"):
+            np.testing.assert_allclose(bound, np.diag(hessian), rtol=1e-9)
+        if alone is not None:
+            pairs = [(alone.best_L1(norm), norm) for norm in np.abs(gradient)]
+            np.testing.assert_allclose(bound, [alone.smoothness(L1) + L1 * norm for L1, norm in pairs], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("problem", "message"),
+    [
+        (Quadratic([[2.0, 1.0], [1.0, 2.0]]), "Quadratic is not known to be a sum of functions of one coordinate"),
+        (DoubleWell(2, b=2.0, radial=True), "not known to be a sum"),
+        (Logistic(np.eye(2), [0, 1]), "coordinate-wise limits are known for Quadratic with eigenvalues, Quartic"),
+        (Function(jnp.sum, 1), "pair is known"),
+    ],
+)
+def test_functions_that_are_no_known_sums(problem, message):
+    with pytest.raises(InvalidInput, match=message):
+        problem.coordinate_curvature(np.ones(problem.dim))

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-import jax.numpy as jnp
+import equinox as eqx
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
 from stablestep.compare.order import fit_slope
 from stablestep.errors import require
-from stablestep.record import working_dtype
+from stablestep.record import cast, working_dtype
 from stablestep.schedule import Constant
 from stablestep.sde import model
 from stablestep.sde.exact import linear_parts, transition
@@ -45,11 +45,16 @@ def quadratic_order(
     return xr.Dataset({"error": ("eta", error), "stderr": ("eta", np.zeros_like(error))}, {"eta": list(etas)}, attrs)
 
 
+@eqx.filter_jit
+def _message_covariance(law, x):
+    return law.covariance(x).as_matrix()
+
+
 def _sup_error(setup: Setup, kind: str, eta: float, x0: np.ndarray, time: float) -> float:
     with working_dtype("float64"):
         built = model(setup, kind, Constant(eta))
         drift, covariance = linear_parts(built)
-        message = np.asarray(built.law.covariance(jnp.asarray(x0)).as_matrix(), float)
+        message = np.asarray(_message_covariance(cast(built.law, float), np.asarray(x0, float)))
     matrix = np.asarray(setup.problem.matrix, float)  # pyright: ignore[reportAttributeAccessIssue]
     hessian = np.diag(matrix) if matrix.ndim == 1 else matrix
     decay, spread = transition(drift, covariance, eta)

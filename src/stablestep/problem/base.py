@@ -73,6 +73,20 @@ class Problem(eqx.Module):
             "measure one, or describe f as Function(f, dim, smoothness=...) with your own curve L1 -> L0."
         )
 
+    def coordinate_curvature(self, gradient: np.ndarray) -> np.ndarray:
+        """A bound on |∂²f/∂x_j²| wherever the gradient is `gradient`, for separable f: min over the coordinate's own pairs of L0 + L1|g_j|.
+
+        Raises `InvalidInput` where f is not known to be separable (every f of one variable is), or has no known pair.
+        """
+        require(
+            self.dim == 1,
+            f"{type(self).__name__} is not known to be a sum of functions of one coordinate; "
+            "coordinate-wise limits are known for Quadratic with eigenvalues, Quartic, EvenPower and Cosh.",
+        )
+        norm = max(float(np.abs(gradient[0])), np.finfo(float).tiny)
+        best = self.best_L1(norm)
+        return np.array([self.smoothness(best) + best * norm])
+
     def best_L1(self, gradient_norm: float) -> float:
         """The L1 that minimizes L0(L1) + L1·G, the bound on ‖∇²f‖ where ‖∇f‖ = G.
 

@@ -37,6 +37,10 @@ class _Power(Problem):
     def minimum(self) -> float:
         return 0.0
 
+    def coordinate_curvature(self, gradient):
+        """(p−1)|g_j|^((p−2)/(p−1)), the curvature itself: a bound that is met everywhere."""
+        return (self.power - 1) * np.abs(gradient) ** ((self.power - 2) / (self.power - 1))
+
     def smoothness(self, L1: float) -> float:
         L1 = checked_L1(type(self).__name__, L1, above_zero=self.power > 2)
         order = self.power - 2
@@ -130,6 +134,10 @@ class Cosh(Problem):
     @property
     def smallest_L1(self) -> float:
         return abs(float(self.a))
+
+    def coordinate_curvature(self, gradient):
+        """scale·a² + |a||g_j|."""
+        return float(self.scale) * float(self.a) ** 2 + abs(float(self.a)) * np.abs(gradient)
 
     def smoothness(self, L1: float) -> float:
         L1 = checked_L1("Cosh", L1)

@@ -89,6 +89,11 @@ class Quadratic(Problem):
         checked_L1("Quadratic", L1)
         return float(np.max(np.abs(self.eigenvalues)))
 
+    def coordinate_curvature(self, gradient):
+        """|λ_j|, where the eigenvalues are given; a full matrix is not separable."""
+        matrix = np.asarray(self.matrix, float)
+        return np.abs(matrix) if matrix.ndim == 1 else super().coordinate_curvature(gradient)
+
     def best_L1(self, gradient_norm: float) -> float:
         """0: the Hessian is bounded, so L1 buys nothing."""
         require_norm(gradient_norm)

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from stablestep.problem import Problem
 from stablestep.record.start import RUN, STEP
+from stablestep.schedule import ENSEMBLE
 from stablestep.stream import Stream
 
 _CHUNK = 1 << 17  # coordinates of a chunk: half a MiB in float32, so that a step stays in the cache
@@ -24,6 +25,11 @@ class Process(eqx.Module):
     """Something that moves one point by one step."""
 
     problem: eqx.AbstractVar[Problem]
+
+    @property
+    def coupled(self) -> bool:
+        """Whether a step uses means over all runs (`schedule.ENSEMBLE`), so that all must be in one call."""
+        return False
 
     @abc.abstractmethod
     def advance(self, stream: Stream, k: Int[Array, ""], x: Float[Array, " d"]) -> Float[Array, " d"]:
@@ -63,8 +69,8 @@ def monte_carlo(
     The result depends on the seed and the number of a run only, not on chunks or devices.
     """
     runs, dim = points.shape
-    devices = tuple(jax.local_devices()[: max(1, runs)])
-    batch = _batch(runs, dim, len(devices))
+    devices = _devices(runs, process.coupled)
+    batch = _batch(runs, dim if not process.coupled else 0, len(devices))
     leaves, tree = jax.tree.flatten(process)
     kernel = _kernel(tree, tuple(sorted((observe or {}).items())), devices)
     root, fixed = Stream.seed(seed), (leaves, np.asarray(iterations), np.asarray(radius, points.dtype))
@@ -81,13 +87,20 @@ def monte_carlo(
     return Paths(**joined)
 
 
+def _devices(runs: int, coupled: bool) -> tuple:
+    """As many as there are; for coupled runs a number that divides theirs, as a mean would count the runs that fill up the last call."""
+    found = jax.local_devices()
+    numbers = range(min(len(found), max(1, runs)), 0, -1)
+    return tuple(found[: next(number for number in numbers if not coupled or runs % number == 0)])
+
+
 def _fetch(found, count: int):
     return jax.tree.map(lambda leaf: np.asarray(leaf)[:count], found)
 
 
 def _batch(runs: int, dim: int, devices: int) -> int:
-    """Runs in one call: every device gets a chunk, and the last call wastes as little as possible."""
-    chunk = int(np.clip(_CHUNK // dim, 4, 4096))
+    """Runs in one call (all for dim 0): every device gets a chunk, and the last call wastes as little as possible."""
+    chunk = int(np.clip(_CHUNK // dim, 4, 4096)) if dim else runs
     calls = -(-runs // (chunk * devices))
     return -(-runs // (calls * devices)) * devices
 
@@ -102,18 +115,25 @@ def _kernel(tree, observe: tuple, devices: tuple):
     def chunk(leaves, iterations, radius, streams, points):
         return _run(jax.tree.unflatten(tree, leaves), iterations, radius, streams, points, dict(observe))
 
-    mesh = jax.make_mesh((len(devices),), ("runs",), (jax.sharding.AxisType.Auto,), devices=devices)
-    each, same = jax.P("runs"), jax.P()
+    _, many = ENSEMBLE
+    mesh = jax.make_mesh((len(devices),), (many,), (jax.sharding.AxisType.Auto,), devices=devices)
+    each, same = jax.P(many), jax.P()
     mapped = jax.shard_map(chunk, mesh=mesh, in_specs=(same, same, same, each, each), out_specs=each, check_vma=False)
-    compiled = {}
+    return compiled(mapped)
+
+
+def compiled(function: Callable) -> Callable:
+    """`function` of arrays, compiled once for each structure and shape of its arguments, and wide where that is right."""
+    kernels = {}
 
     def call(*arguments):
-        shapes = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(arguments))
-        if shapes not in compiled:
-            traced = jax.jit(mapped).trace(*arguments)
-            wide = devices[0].platform == "cpu" and not (_WRONG_IF_WIDE & primitives(traced.jaxpr.jaxpr))
-            compiled[shapes] = traced.lower().compile(compiler_options=_WIDE if wide else None)
-        return compiled[shapes](*arguments)
+        leaves, tree = jax.tree.flatten(arguments)
+        key = tree, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
+        if key not in kernels:
+            traced = jax.jit(function).trace(*arguments)
+            wide = jax.default_backend() == "cpu" and not (_WRONG_IF_WIDE & primitives(traced.jaxpr.jaxpr))
+            kernels[key] = traced.lower().compile(compiler_options=_WIDE if wide else None)
+        return kernels[key](*arguments)
 
     return call
 
@@ -142,7 +162,9 @@ def _run(process: Process, iterations, radius, streams: Stream, points, observe)
     def step(k, state):
         points, diverged_at = state
         within = inside(points)
-        moved = jax.vmap(lambda stream, x: process.advance(stream.child(k, tag=STEP), k, x))(streams, points)
+        moved = jax.vmap(lambda stream, x: process.advance(stream.child(k, tag=STEP), k, x), axis_name=ENSEMBLE[0])(
+            streams, points
+        )
         diverged_at = jnp.where((diverged_at < 0) & ~within, k, diverged_at)
         return jnp.where(within[:, None], moved, points), diverged_at
 

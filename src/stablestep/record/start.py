@@ -57,12 +57,16 @@ def start(x0, problem: Problem, runs: int, seed: int, dtype) -> Float[Array, "ru
         f"runs is {runs}, but must be a whole number of at least 1.",
     )
     points = _drawn(x0, problem.dim, runs, seed, dtype) if callable(x0) else _given(x0, problem.dim, runs, dtype)
-    probe = points[: min(runs, 16)]
-    values, gradients = jax.vmap(problem.value)(probe), jax.vmap(problem.gradient)(probe)
-    for name, found in (("f", values), ("the gradient of f", gradients)):
-        finite = bool(jnp.all(jnp.isfinite(found)))
+    # Sliced in NumPy, so that another number of runs does not compile the check anew.
+    for name, found in zip(("f", "the gradient of f"), _probe(problem, np.asarray(points)[:16]), strict=True):
+        finite = bool(np.all(np.isfinite(found)))
         require(finite, f"{name} is not finite at x0 in {dtype}; start where f is defined, or check the function.")
     return points
+
+
+@eqx.filter_jit
+def _probe(problem: Problem, points):
+    return jax.vmap(problem.value)(points), jax.vmap(problem.gradient)(points)
 
 
 def _given(x0, dim: int, runs: int, dtype):
@@ -76,7 +80,7 @@ def _given(x0, dim: int, runs: int, dtype):
         point.shape in ((), (dim,)), f"x0 has shape {point.shape}, but must be a number or a vector of length {dim}."
     )
     require(bool(np.all(np.isfinite(point))), "x0 has entries that are not finite; start at a point.")
-    return jnp.broadcast_to(jnp.asarray(point), (runs, dim))
+    return jnp.asarray(np.broadcast_to(point, (runs, dim)))
 
 
 def _drawn(x0: Callable, dim: int, runs: int, seed: int, dtype):
@@ -91,7 +95,7 @@ def _drawn(x0: Callable, dim: int, runs: int, seed: int, dtype):
 def ball_radius(radius, points: Float[Array, "runs d"]) -> float:
     """The radius of the ball whose leaving is divergence: as given, or 10⁴ max(1, ‖x0‖)."""
     if radius is None:
-        return 1e4 * max(1.0, float(jnp.max(jnp.sqrt(jnp.sum(points * points, axis=1)))))
+        return 1e4 * max(1.0, float(np.max(np.linalg.norm(np.asarray(points), axis=1))))
     require(np.ndim(radius) == 0 and 0 < radius < 1e18, f"radius is {radius}, but must be between 0 and 1e18.")
     return float(radius)
 

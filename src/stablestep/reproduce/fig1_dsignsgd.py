@@ -19,7 +19,7 @@ STATIONARY_ONE = 0.021563601  # E f of the stationary law at σ = 1, by exact re
 
 def run(context: Context) -> Section:
     runs, long_runs, steps, long_steps = (
-        (10_000, 1000, 500, 20_000) if context.quick else (10_000, 10_000, 1000, 100_000)
+        (10_000, 500, 500, 20_000) if context.quick else (10_000, 10_000, 1000, 100_000)
     )
     setup = Setup(problem.Quartic(dim=1), Agents(1, noise.StudentT(df=1.0, scale=1.0), compressor.Sign()))
     common: dict[str, Any] = dict(x0=X0, seed=context.seed, grid={"scale": SCALES})

@@ -1,14 +1,22 @@
 """Runs the sections in order and writes the report after each."""
 
+import gc
+import os
 import platform
 import shlex
+import signal
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Container, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from multiprocessing import active_children, get_context
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from rich.console import Console
@@ -21,6 +29,7 @@ from stablestep.report import Section, measurement, number, prepare, write
 from stablestep.reproduce.context import Context
 
 COLORS = {"holds": "green", "misprint": "yellow", "false": "red", "undecided": "dim"}
+MOST_JOBS = 4
 PACKAGES = ("stablestep", "jax", "jaxlib", "numpy", "xarray", "matplotlib")
 
 
@@ -105,6 +114,34 @@ SECTIONS = (
         ),
     ),
     Entry("overlay", "Figure 1 with the SDE models", "stablestep.reproduce.overlay", ()),
+    Entry(
+        "limits",
+        "Step limits and bounds: DSGD and DCSGD",
+        "stablestep.reproduce.limits",
+        (
+            "limit.dsgd",
+            "limit.dcsgd-bounded",
+            "limit.dcsgd-affine",
+            "limit.expectation-form",
+            "bound.first-order-dcsgd",
+            "limit.recovers-2-over-L",
+            "limit.sharp-on-quadratic",
+            "table2",
+        ),
+    ),
+    Entry(
+        "sign-bounds",
+        "Step limits and bounds: DSignSGD",
+        "stablestep.reproduce.bounds",
+        (
+            "sign.constants",
+            "bound.sign",
+            "bound.sign-denominators",
+            "limit.sign-noiseless",
+            "limit.sign-no-gradient-norm",
+        ),
+    ),
+    Entry("edge", "Where the edge really is", "stablestep.reproduce.edge", ()),
 )
 
 
@@ -119,38 +156,47 @@ def reproduce(
     seed: int = 0,
     console: Console | None = None,
     sections: Sequence[Entry] = SECTIONS,
+    jobs: int | None = None,
 ) -> Path:
     """Run the sections, write the report into `out` after each, and return the path of report.html.
 
     only: names of sections, ids of claims, or beginnings of such ids; nothing means everything.
+    jobs: in how many processes, by default one for each processor and at most four; with one it is this process itself.
     Raises `InvalidInput` for an unknown id or a folder that cannot be written, and `Interrupted` on Ctrl-C. Whatever
     stops it, the sections finished before are in the report, which names the others.
     """
     only = tuple(only)
     console = console or Console(stderr=True)
-    entries = select(only, sections)
+    entries = select(only, sections, quick)
     prepare(out)
     facts = provenance(out, quick, only, seed)
-    finished: list[Section] = []
+    found: dict[str, Section] = {}
     start = time.perf_counter()
+
+    def save() -> None:
+        missing = [entry.title for entry in entries if entry.name not in found]
+        write([found[entry.name] for entry in entries if entry.name in found], out, facts, missing)
+
+    jobs = min(jobs or min(os.cpu_count() or 1, MOST_JOBS), len(entries))
+    work = _here if jobs == 1 else partial(_shared, jobs)
     try:
-        with _display(console, len(entries)) as display:
-            for entry in entries:
-                finished.append(_run(entry, quick, seed, display))
+        with _display(console, len(entries)) as display, closing(work(entries, quick, seed, display)) as sections_done:
+            for name, section in sections_done:
+                found[name] = section
                 facts["seconds"] = round(time.perf_counter() - start, 1)
-                write(finished, out, facts, [other.title for other in entries[len(finished) :]])
+                save()
     except KeyboardInterrupt:
         # The interruption may have come while the last finished section was being written.
-        if finished:
-            write(finished, out, facts, [other.title for other in entries[len(finished) :]])
-        raise Interrupted(_farewell(entries, finished, Path(out))) from None
-    console.print(verdicts(finished))
+        if found:
+            save()
+        raise Interrupted(_farewell(entries, found, Path(out))) from None
+    console.print(verdicts([found[entry.name] for entry in entries]))
     console.print(f"The report is at {Path(out) / 'report.html'}", soft_wrap=True, highlight=False, markup=False)
     return Path(out) / "report.html"
 
 
-def select(only: Iterable[str], sections: Sequence[Entry] = SECTIONS) -> list[Entry]:
-    """The sections that `only` names, in their own order; all where it names none.
+def select(only: Iterable[str], sections: Sequence[Entry] = SECTIONS, quick: bool = False) -> list[Entry]:
+    """The sections that `only` names, in their own order; where it names none all, in a quick run all that decide claims.
 
     Raises `InvalidInput` for an id that names nothing.
 
@@ -162,7 +208,9 @@ def select(only: Iterable[str], sections: Sequence[Entry] = SECTIONS) -> list[En
     for id in wanted:
         found = any(entry.matches(id) for entry in sections)
         require(found, f'"{id}" names no section and no claim. {nearest(id, known)}')
-    return [entry for entry in sections if not wanted or any(entry.matches(id) for id in wanted)]
+    if not wanted:
+        return [entry for entry in sections if entry.claims or not quick]
+    return [entry for entry in sections if any(entry.matches(id) for id in wanted)]
 
 
 def provenance(out: Path | str, quick: bool, only: Sequence[str], seed: int) -> dict[str, Any]:
@@ -210,9 +258,12 @@ class Display:
             yield lambda step: self._step(task, entry, step)
         finally:
             self.bars.remove_task(task)
+        self.finished(entry, time.perf_counter() - start)
+
+    def finished(self, entry: Entry, seconds: float) -> None:
+        """Say that a section is finished."""
         self.bars.advance(self.overall)
-        seconds = f"{time.perf_counter() - start:.1f} s"
-        self.bars.console.print(f"{entry.name} finished in {seconds}", markup=False, highlight=False)
+        self.bars.console.print(f"{entry.name} finished in {seconds:.1f} s", markup=False, highlight=False)
 
     def _step(self, task: Any, entry: Entry, step: float | str) -> None:
         if isinstance(step, str):
@@ -228,16 +279,83 @@ def _display(console: Console, total: int) -> Iterator[Display]:
         yield Display(bars, total)
 
 
-def _run(entry: Entry, quick: bool, seed: int, display: Display) -> Section:
-    with display.section(entry) as progress:
-        return import_module(entry.module).run(Context(quick=quick, seed=seed, progress=progress))
+Finished = Generator[tuple[str, Section], None, None]
 
 
-def _farewell(entries: Sequence[Entry], finished: Sequence[Section], out: Path) -> str:
-    missing = ", ".join(entry.name for entry in entries[len(finished) :])
-    if not finished:
+def _here(entries: Sequence[Entry], quick: bool, seed: int, display: Display) -> Finished:
+    """The sections one after the other."""
+    for entry in entries:
+        with display.section(entry) as progress:
+            section = import_module(entry.module).run(Context(quick=quick, seed=seed, progress=progress))
+        yield entry.name, section
+
+
+def _shared(jobs: int, entries: Sequence[Entry], quick: bool, seed: int, display: Display) -> Finished:
+    """The sections as they finish, this process from the first on and others from the last on: compilation uses one core only."""
+    rest, theirs, lock = deque(entries), {}, Lock()
+    # Not forked: JAX has threads, which a fork loses.
+    pool = ProcessPoolExecutor(jobs - 1, get_context("spawn"), _prepare_worker, (_cpu_devices(),))
+
+    def give(_: Any = None) -> None:
+        """Hand out one more; not all at once, as those that wait for another process cannot be had back."""
+        with lock:
+            future = pool.submit(_work, rest[-1], quick, seed) if rest else None
+            if future is not None:
+                theirs[future] = rest.pop()
+        if future is not None:
+            future.add_done_callback(give)
+
+    def take() -> Entry | None:
+        with lock:
+            return rest.popleft() if rest else None
+
+    try:
+        for _ in range(jobs - 1):
+            give()
+        while (entry := take()) is not None:
+            yield from _here([entry], quick, seed, display)
+            yield from _taken(theirs, [future for future in list(theirs) if future.done()], display)
+        yield from _taken(theirs, as_completed(list(theirs)), display)
+    finally:
+        rest.clear()
+        pool.shutdown(wait=False, cancel_futures=True)
+        for worker in active_children():
+            worker.terminate()
+
+
+def _taken(theirs: dict[Future, Entry], done: Iterable[Future], display: Display) -> Finished:
+    for future in done:
+        entry, (section, seconds) = theirs.pop(future), future.result()
+        display.finished(entry, seconds)
+        yield entry.name, section
+
+
+def _cpu_devices() -> int:
+    import jax
+
+    return jax.config.jax_num_cpu_devices  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _prepare_worker(cpu_devices: int) -> None:
+    import jax
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that waits for this one deals with Ctrl-C
+    jax.config.update("jax_num_cpu_devices", cpu_devices)
+    gc.set_threshold(100_000)  # tracing makes many objects, and hardly any garbage
+
+
+def _work(entry: Entry, quick: bool, seed: int) -> tuple[Section, float]:
+    start = time.perf_counter()
+    section = import_module(entry.module).run(Context(quick=quick, seed=seed))
+    assert section.files  # made here, not by the process that all wait for
+    return section, time.perf_counter() - start
+
+
+def _farewell(entries: Sequence[Entry], found: Container[str], out: Path) -> str:
+    missing = ", ".join(entry.name for entry in entries if entry.name not in found)
+    kept = ", ".join(entry.name for entry in entries if entry.name in found)
+    if not kept:
         return f'Interrupted before a section was finished: nothing in "{out}" was changed.'
-    kept = ", ".join(section.id for section in finished)
     return f"Interrupted: {kept} kept in {out / 'report.html'}" + (f"; not finished: {missing}." if missing else ".")
 
 

@@ -36,7 +36,8 @@ def run(context: Context) -> Section:
         grid=grid,
     )
     context.progress(0.5)
-    ratios = {count: _norm_ratio(count, 200 if context.quick else 1000, context.seed) for count in COUNTS}
+    samples, counts = (200, COUNTS[1:2]) if context.quick else (1000, COUNTS)
+    ratios = {count: _norm_ratio(count, samples, context.seed) for count in counts}
     return Section(
         id="schedules",
         title="Schedules",
@@ -53,7 +54,7 @@ def run(context: Context) -> Section:
             "a": ", ".join(f"{power:g}" for power in POWERS),
             "t at which slopes are read": f"{LATE[0]:g} to {LATE[1]:g}",
             "local norms": f"as Fig. 1, DCSGD: d = {figure_one.DIM}, σ = {figure_one.SIGMA}, x0 = {start:g}, η0 = 0.1, {runs} runs",
-            "N": ", ".join(str(count) for count in COUNTS),
+            "N": ", ".join(str(count) for count in counts),
         },
         data={"schedules_local_norms": normed},
     )
@@ -112,7 +113,7 @@ def _norm_ratio(count: int, samples: int, seed: int) -> tuple[float, float]:
 
 def _local_norms(ratios, normed: xr.Dataset, steps: int) -> Claim:
     expected = float(np.sqrt(1 + figure_one.DIM * figure_one.SIGMA**2))
-    printed = tuple(check(ratios[n], "=", 1.0, f"Ĝ/‖∇f‖ with {n} agents, if consistent") for n in COUNTS)
+    printed = tuple(check(ratios[n], "=", 1.0, f"Ĝ/‖∇f‖ with {n} agents, if consistent") for n in ratios)
     # E‖∇f + noise‖ is below √(1 + dσ1²)‖∇f‖ by at most a relative 1/(2d), by Jensen and the variance of a χ.
     biased = tuple(
         check(
@@ -122,7 +123,7 @@ def _local_norms(ratios, normed: xr.Dataset, steps: int) -> Claim:
             f"Ĝ/‖∇f‖ with {n} agents, √(1 + dσ1²)",
             model_error=expected / (2 * figure_one.DIM),
         )
-        for n in COUNTS
+        for n in ratios
     )
     safe = []
     for omega in figure_one.OMEGAS:
@@ -137,7 +138,7 @@ def _local_norms(ratios, normed: xr.Dataset, steps: int) -> Claim:
         "The mean of the agents' noisy norms consistently estimates E‖∇f‖, and η0/(1 + Ĝ) is stable.",
         printed,
         (*biased, *safe),
-        detail=f"Consistent: no, biased up {ratios[COUNTS[-1]][0]:.3g} times whatever N. "
+        detail=f"Consistent: no, biased up {ratios[max(ratios)][0]:.3g} times with N = {max(ratios)}. "
         f"Stable: yes; mean loss at the end for ω = 4, 8, 16: {ends}.",
     )
 

@@ -1,5 +1,6 @@
 """Exact sampling of the linear models: Ornstein-Uhlenbeck on quadratics with additive noise."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +10,7 @@ from stablestep.compressor import Identity
 from stablestep.errors import InvalidInput, require
 from stablestep.noise import Gaussian
 from stablestep.problem import Quadratic
-from stablestep.record.engine import Paths
+from stablestep.record import Paths, cast
 from stablestep.schedule import Constant
 from stablestep.sde.model import Model
 
@@ -34,8 +35,13 @@ def linear_parts(model: Model) -> tuple[np.ndarray, np.ndarray]:
         )
     hessian = np.asarray(problem.matrix, float)
     hessian = np.diag(hessian) if hessian.ndim == 1 else hessian
-    covariance = np.asarray(model.covariance(0.0, jnp.zeros(problem.dim)).as_matrix(), float)
+    covariance = np.asarray(_covariance(cast(model, float)), float)
     return hessian + _SIGN[model.kind] * model.eta / 2 * hessian @ hessian, covariance
+
+
+@eqx.filter_jit
+def _covariance(model: Model):
+    return model.covariance(0.0, jnp.zeros(model.problem.dim)).as_matrix()
 
 
 def transition(drift: np.ndarray, covariance: np.ndarray, time: float) -> tuple[np.ndarray, np.ndarray]:

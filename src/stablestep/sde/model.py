@@ -178,6 +178,11 @@ def _check_schedule(schedule: Schedule, kind: str) -> None:
         f"{type(schedule).__name__} depends on the messages themselves, so it has no continuous model; "
         "use Constant, Polynomial, Custom or StepLimit.",
     )
+    require(
+        not schedule.needs_ensemble,
+        "a step that follows E‖∇f‖ is a law of all runs together, which has no model of a single path; "
+        "leave out expectation=True.",
+    )
 
 
 def _check_moments(built: Model) -> None:
@@ -212,9 +217,9 @@ def _check_covariance(built: Model, point: Vector) -> None:
 def check_start(built: Model, points: Float[Array, "runs d"]) -> None:
     """Raise `InvalidInput` where the drift does not exist or is not finite at the runs' first points."""
     flow = built.kind == "principal"
-    probe = lax.complex(points[:16], jnp.zeros_like(points[:16])) if flow else points[:16]
+    probe = np.asarray(points)[:16]
     try:
-        found = _drifts(cast(built, points.dtype), probe)
+        found = _drifts(cast(built, points.dtype), probe.astype(np.result_type(probe, 1j)) if flow else probe)
     except (TypeError, NotImplementedError) as error:
         raise InvalidInput(
             f'the model "{built.kind}" needs a derivative of {type(built.problem).__name__} that JAX cannot take '
@@ -222,13 +227,13 @@ def check_start(built: Model, points: Float[Array, "runs d"]) -> None:
         ) from error
     cause = "an eigenvalue of the Hessian is 1/η" if flow else "a second derivative of f does not exist"
     require(
-        bool(jnp.all(jnp.isfinite(found))),
+        bool(np.all(np.isfinite(found))),
         f'the drift of the model "{built.kind}" is not finite at x0, because {cause} there; start elsewhere, or use another model or η.',
     )
 
 
 @eqx.filter_jit
-def _drifts(built: Model, points: Float[Array, "runs d"]) -> Float[Array, "runs d"]:
+def _drifts(built: Model, points):
     return jax.vmap(lambda x: built.drift(0.0, x))(points)
 
 

@@ -1,6 +1,21 @@
 """The published results, each callable: hypotheses, step limit, bound, reference."""
 
+from stablestep.theorem.catalogue import bound, density, result, results, step_limit
 from stablestep.theorem.constants import Constants, constants
-from stablestep.theorem.result import Result, bound, result, results, step_limit
+from stablestep.theorem.normalized import normalized_bound
+from stablestep.theorem.result import Hypothesis, Result
+from stablestep.theorem.variant import Variant
 
-__all__ = ["Constants", "Result", "bound", "constants", "result", "results", "step_limit"]
+__all__ = [
+    "Constants",
+    "Hypothesis",
+    "Result",
+    "Variant",
+    "bound",
+    "constants",
+    "density",
+    "normalized_bound",
+    "result",
+    "results",
+    "step_limit",
+]

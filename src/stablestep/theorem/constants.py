@@ -1,12 +1,18 @@
 """The constants that the theorems are stated in, by hand or read off a setup."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
 
+from stablestep.compressor import Sign
 from stablestep.errors import InvalidInput, require
 from stablestep.setup import Setup
+
+Each = Any  # given as a number or a list, kept as an array [n]
+_LISTS = ("omega", "sigma0_sq", "sigma1_sq", "scale_max", "scale_min")
 
 
 def _at_least_zero(name: str, value) -> None:
@@ -19,14 +25,18 @@ def _at_least_zero(name: str, value) -> None:
 
 @dataclass(frozen=True)
 class Constants:
-    """Smoothness (L0, L1), dimension d, and each agent's variance (σ0², σ1²) and compression ω (P Defs. 3.1-3.3).
+    """Smoothness (L0, L1), dimension d, and each agent's noise and compression (P Defs. 3.1-3.3).
 
     Args:
         L0, L1: ‖∇²f‖ ≤ L0 + L1‖∇f‖ in the spectral norm.
         dim: d.
-        omega, sigma0_sq, sigma1_sq: a number for all agents, or a list with one for each agent.
+        omega, sigma0_sq, sigma1_sq: compression ω and variance σ0² + σ1²‖∇f‖² of each coordinate: a number for all agents, or a list
+            with one for each agent.
         count: number of agents N; by default the length of the lists, or 1.
         shared_mask: whether one mask serves all agents; the compression noise is then not averaged.
+        nu: for signs, the degrees of freedom ν of the Student-t noise (∞ for Gaussian noise), the same for all agents.
+        scale_max, scale_min: for signs, each agent's largest and smallest scale over the coordinates (smallest: the largest unless given).
+        initial_gap: S0 = f(X0) − f*, where it is not given to `bound`.
 
     Raises:
         InvalidInput: if a constant is negative, or lists have different lengths.
@@ -39,27 +49,57 @@ class Constants:
     L0: float
     L1: float
     dim: int
-    omega: float | Float[np.ndarray, " n"] = 0.0
-    sigma0_sq: float | Float[np.ndarray, " n"] = 0.0
-    sigma1_sq: float | Float[np.ndarray, " n"] = 0.0
+    omega: Each = 0.0
+    sigma0_sq: Each = 0.0
+    sigma1_sq: Each = 0.0
     count: int | None = None
     shared_mask: bool = False
-    _lists: tuple[str, ...] = field(default=("omega", "sigma0_sq", "sigma1_sq"), repr=False)
+    nu: float | None = None
+    scale_max: Each = None
+    scale_min: Each = None
+    initial_gap: float | None = None
 
     def __post_init__(self):
-        for name in ("L0", "L1", *self._lists):
+        if self.scale_min is None:
+            object.__setattr__(self, "scale_min", self.scale_max)
+        lists = {name: getattr(self, name) for name in _LISTS if getattr(self, name) is not None}
+        for name in ("L0", "L1", *lists):
             _at_least_zero(name, getattr(self, name))
         require(self.dim >= 1, f"dim is {self.dim}, but must be at least 1.")
-        lengths = {name: np.size(getattr(self, name)) for name in self._lists if np.ndim(getattr(self, name))}
+        require(
+            self.nu is None or bool(self.nu > 0), f"nu is {self.nu}, but degrees of freedom must be greater than 0."
+        )
+        require(
+            (self.nu is None) == (self.scale_max is None),
+            f"nu is {self.nu} and scale_max is {self.scale_max}, but Student-t noise needs both; give both or neither.",
+        )
+        lengths = {name: np.size(value) for name, value in lists.items() if np.ndim(value)}
         expected = self.count if self.count is not None else max(lengths.values(), default=1)
+        require(expected >= 1, f"count is {expected}, but there is at least one agent.")
         for name, length in lengths.items():
             require(
                 length == expected,
                 f"{name} has {length} entries, but there are {expected} agents; give one number or {expected}.",
             )
         object.__setattr__(self, "count", expected)
-        for name in self._lists:
-            object.__setattr__(self, name, np.broadcast_to(np.asarray(getattr(self, name), float), (expected,)))
+        for name, value in lists.items():
+            object.__setattr__(self, name, np.broadcast_to(np.asarray(value, float), (expected,)))
+
+        require(
+            self.scale_max is None or bool(np.all(np.asarray(self.scale_min) <= np.asarray(self.scale_max))),
+            f"scale_min is {self.scale_min}, but cannot exceed scale_max, {self.scale_max}.",
+        )
+
+    @property
+    def signs(self) -> bool:
+        """Whether the noise of DSignSGD is described: ν and scales."""
+        return self.nu is not None
+
+    @property
+    def tail(self) -> float:
+        """ν, where the noise of DSignSGD is described."""
+        assert self.nu is not None
+        return self.nu
 
     @property
     def agents(self) -> int:
@@ -79,16 +119,18 @@ class Constants:
         return self.dim * float(np.mean(self.sigma0_sq * (1 + self.omega)))
 
 
-def constants(setup: Setup, L1: float | None = None, gradient_norm: float | None = None) -> Constants:
+def constants(setup: Setup, L1: float | None = None, gradient_norm: float | None = None, x0=None) -> Constants:
     """The constants of `setup`, with the smallest L0 for the given L1.
 
     Args:
         L1: which pair of the problem's curve to use.
         gradient_norm: or: the pair that is best at this gradient norm.
+        x0: a number or a vector; f(x0) − f* is then the initial gap, where the minimum is known.
 
     Raises:
-        InvalidInput: if neither is given, no pair is known, a compressor is biased, a noise has no finite variance, or groups
-            have data of their own (the theorems assume that all agents share f).
+        InvalidInput: if neither L1 nor gradient_norm is given, no pair is known, a compressor is biased and not the sign, signs and
+            unbiased compressors are mixed, a noise has no finite variance (for signs: no known Student-t scale), or groups have data
+            of their own (the theorems assume that all agents share f).
 
     >>> from stablestep.problem import Quartic
     >>> from stablestep.setup import Agents
@@ -101,18 +143,56 @@ def constants(setup: Setup, L1: float | None = None, gradient_norm: float | None
             "groups have problems of their own, but the theorems assume that all agents share f; use one problem."
         )
     chosen = setup.problem.best_L1(gradient_norm) if gradient_norm is not None else float(L1 or 0.0)
+    signs = {isinstance(group.compressor, Sign) for group in setup.groups}
+    require(len(signs) == 1, "groups mix signs and unbiased messages, for which no theorem is stated; use one of them.")
+    return Constants(
+        L0=setup.problem.smoothness(chosen),
+        L1=chosen,
+        dim=setup.dim,
+        count=setup.count,
+        initial_gap=_gap(setup, x0),
+        **(_scales(setup) if signs == {True} else _variances(setup)),
+    )
+
+
+def _gap(setup: Setup, x0) -> float | None:
+    if x0 is None or setup.problem.minimum is None:
+        return None
+    given = np.asarray(x0, float)
+    require(
+        given.shape in ((), (setup.dim,)),
+        f"x0 has shape {given.shape}, but must be a number or a vector of length {setup.dim}.",
+    )
+    with jax.enable_x64(True):
+        point = jnp.asarray(np.broadcast_to(given, (setup.dim,)))
+        return max(0.0, float(setup.problem.value(point)) - setup.problem.minimum)
+
+
+def _variances(setup: Setup) -> dict[str, Any]:
     variances = [group.noise.affine_variance(setup.dim) for group in setup.groups]
     counts = [group.count for group in setup.groups]
     masks = {group.mask for group in setup.groups if not group.compressor.deterministic}
     require(
         len(masks) <= 1, 'groups mix mask="own" and mask="shared", for which no theorem is stated; use one of them.'
     )
-    return Constants(
-        L0=setup.problem.smoothness(chosen),
-        L1=chosen,
-        dim=setup.dim,
-        omega=np.repeat([group.compressor.omega(setup.dim) for group in setup.groups], counts),
-        sigma0_sq=np.repeat([variance[0] for variance in variances], counts),
-        sigma1_sq=np.repeat([variance[1] for variance in variances], counts),
-        shared_mask=masks == {"shared"},
+    return {
+        "omega": np.repeat([group.compressor.omega(setup.dim) for group in setup.groups], counts),
+        "sigma0_sq": np.repeat([variance[0] for variance in variances], counts),
+        "sigma1_sq": np.repeat([variance[1] for variance in variances], counts),
+        "shared_mask": masks == {"shared"},
+    }
+
+
+def _scales(setup: Setup) -> dict[str, Any]:
+    known = [group.noise.student_scale() for group in setup.groups]
+    counts = [group.count for group in setup.groups]
+    tails = {nu for nu, _, high in known if high > 0}
+    require(
+        len(tails) <= 1,
+        f"groups have different tails, nu = {sorted(tails)}, but the theorems assume one; give all agents the same df.",
     )
+    return {
+        "nu": tails.pop() if tails else np.inf,
+        "scale_min": np.repeat([low for _, low, _ in known], counts),
+        "scale_max": np.repeat([high for _, _, high in known], counts),
+    }

@@ -1,97 +1,173 @@
-"""The common form of the step limits of DSGD and DCSGD, and the list of results."""
+"""What every result offers, and the form that all results on unbiased messages share."""
 
+import abc
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from stablestep.errors import InvalidInput, nearest, require
-from stablestep.theorem import dcsgd_affine, dcsgd_bounded, dsgd
+import numpy as np
+
+from stablestep.errors import InvalidInput, require
 from stablestep.theorem.constants import Constants
+from stablestep.theorem.variant import Variant, variant
 
 
 @dataclass(frozen=True)
-class Result:
-    """A theorem of the form: if ηη_t ≤ 2ε / ((L0 + L1‖∇f(X_t)‖) R + L1 F) on each path, then
+class Hypothesis:
+    """One assumption of a result: what it says, whether it holds, and if not, in one sentence why and what would satisfy it."""
 
-    E‖∇f(X_t̂)‖² ≤ (S0 + φ² η (L0 + L1) F / 2) / ((1 − ε) φ¹), where t̂ has density η_t/φ¹.
+    statement: str
+    holds: bool
+    failure: str = ""
 
-    `relative` is R, the growth of the message's second moment with ‖∇f‖², and `floor` is F, what is left of it at a stationary point.
+
+@dataclass(frozen=True, kw_only=True)
+class Result(abc.ABC):
+    """A published theorem: while the step ηη_t stays below `step_limit` on each path, E measure(∇f(X_t̂)) ≤ `bound`,
+
+    where the random time t̂ has the density `density`. `sde` names the model it is proved for, `method` the optimizer.
     """
 
     name: str
     aliases: tuple[str, ...]
     reference: str
-    check: Callable[[Constants], None]
+    method: str
+    sde: str
+
+    @abc.abstractmethod
+    def hypotheses(self, c: Constants, **options) -> tuple[Hypothesis, ...]:
+        """The assumptions on the constants, checked one by one."""
+
+    @abc.abstractmethod
+    def step_limit(self, c: Constants, gradient_norm: float | None, epsilon: float | None, **options) -> float:
+        """The largest ηη_t; ∞ where the result asks for nothing."""
+
+    @abc.abstractmethod
+    def bound(self, c: Constants, eta: float, phi1: float, phi2: float, **options) -> float:
+        """The right-hand side."""
+
+    @abc.abstractmethod
+    def density(self, c: Constants, eta: float, eta_t, phi1: float, phi2: float, **options):
+        """The density of the random time at times where the schedule is `eta_t`."""
+
+    def measure(self, c: Constants, gradient_norm, **options):
+        """What is bounded in expectation: ‖∇f‖² unless the result says otherwise."""
+        return np.square(gradient_norm)
+
+    def gradient_norm_bound(self, c: Constants, value: float, **options) -> float:
+        """What a bound of `value` says about E‖∇f(X_t̂)‖."""
+        return math.sqrt(value)
+
+    def applies(self, c: Constants, **options) -> bool:
+        return all(hypothesis.holds for hypothesis in self.hypotheses(c, **options))
+
+    def _check(self, c: Constants, **options) -> None:
+        for hypothesis in self.hypotheses(c, **options):
+            require(hypothesis.holds, hypothesis.failure)
+
+
+def checked_time(eta: float, phi1: float, phi2: float) -> None:
+    """Raise unless η, φ¹ and φ² can be those of a schedule."""
+    for name, value in (("eta", eta), ("phi1", phi1)):
+        require(0 < value < math.inf, f"{name} is {value}, but must be a finite number greater than 0.")
+    require(0 <= phi2 < math.inf, f"phi2 is {phi2}, but must be a finite number of at least 0.")
+
+
+def checked_gap(c: Constants, initial_gap: float | None) -> float:
+    """S0 as given, or that of the constants."""
+    gap = c.initial_gap if initial_gap is None else initial_gap
+    if gap is None:
+        raise InvalidInput("initial_gap is missing; give f(x0) − f*, here or in the constants.")
+    require(0 <= gap < math.inf, f"initial_gap is {gap}, but must be finite and at least 0.")
+    return float(gap)
+
+
+def _no_extra(c: Constants, name: str) -> Hypothesis:
+    return Hypothesis("every unbiased compressor and every affine variance", True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unbiased(Result):
+    """If ηη_t ≤ 2ε / ((L0 + L1‖∇f(X_t)‖) R + L1 F) on each path (`pathwise`), then
+
+    E‖∇f(X_t̂)‖² ≤ (S0 + φ² η (L0 + L1) F / 2) / ((1 − ε) φ¹), where t̂ has density η_t/φ¹.
+
+    `relative` is R, the growth of what the model sees of the message's second moment with ‖∇f‖², and `floor` is F, what is left of it at a
+    stationary point. The printed rules have E‖∇f(X_t)‖ in place of the path's own norm: same formula, unsound (see
+    `schedule.StepLimit`). `printed_floor` is the coefficient of φ²η/2 in a bound that is printed differently.
+    """
+
     relative: Callable[[Constants], float]
     floor: Callable[[Constants], float]
+    extra: Callable[[Constants, str], Hypothesis] = _no_extra
+    printed_floor: Callable[[Constants, float], float] | None = None
 
-    def step_limit(self, c: Constants, gradient_norm: float, epsilon: float) -> float:
-        self._hypotheses(c, epsilon)
+    def hypotheses(self, c, **options):
+        chosen = variant(options)
+        known = not c.signs or bool(np.any(c.sigma0_sq) or np.any(c.sigma1_sq))
+        return (
+            Hypothesis(
+                "unbiased messages of finite variance",
+                known,
+                f"{self.name} is about unbiased messages of finite variance, but these constants describe signs (nu = {c.nu}); "
+                "use 4.3 or B.8, or give sigma0_sq.",
+            ),
+            Hypothesis(
+                "no radius",
+                chosen.radius is None,
+                f"radius is {chosen.radius}, but {self.name} has no radius version; leave it out.",
+            ),
+            self.extra(c, self.name),
+        )
+
+    def step_limit(self, c, gradient_norm=None, epsilon=None, **options):
+        epsilon, chosen = self._checked(c, epsilon, options)
+        if gradient_norm is None:
+            raise InvalidInput(f"{self.name} depends on the gradient norm; give gradient_norm.")
         require(gradient_norm >= 0, f"gradient_norm is {gradient_norm}, but must be at least 0.")
-        denominator = (c.L0 + c.L1 * gradient_norm) * self.relative(c) + c.L1 * self.floor(c)
+        _, growth = chosen.split(c)
+        denominator = (c.L0 + c.L1 * gradient_norm) * self.relative(c) + growth * self.floor(c)
         return 2 * epsilon / denominator if denominator > 0 else math.inf
 
-    def bound(self, c: Constants, initial_gap: float, eta: float, epsilon: float, phi1: float, phi2: float) -> float:
-        self._hypotheses(c, epsilon)
-        for name, value in (("initial_gap", initial_gap), ("phi2", phi2)):
-            require(value >= 0, f"{name} is {value}, but must be at least 0.")
-        for name, value in (("eta", eta), ("phi1", phi1)):
-            require(value > 0, f"{name} is {value}, but must be greater than 0.")
-        return (initial_gap + phi2 * eta * (c.L0 + c.L1) * self.floor(c) / 2) / ((1 - epsilon) * phi1)
+    def bound(self, c, eta, phi1, phi2, initial_gap=None, epsilon=None, **options):
+        epsilon, chosen = self._checked(c, epsilon, options)
+        checked_time(eta, phi1, phi2)
+        return (checked_gap(c, initial_gap) + phi2 * self._noise(c, eta, chosen) / 2) / ((1 - epsilon) * phi1)
 
-    def _hypotheses(self, c: Constants, epsilon: float) -> None:
+    def _noise(self, c: Constants, eta: float, chosen: Variant) -> float:
+        if chosen.printed and self.printed_floor is not None:
+            return self.printed_floor(c, eta)
+        constant, _ = chosen.split(c)
+        return eta * constant * self.floor(c)
+
+    def density(self, c, eta, eta_t, phi1, phi2, **options):
+        self._check(c, **options)
+        checked_time(eta, phi1, phi2)
+        return np.asarray(eta_t) / phi1
+
+    def _checked(self, c: Constants, epsilon: float | None, options: dict) -> tuple[float, Variant]:
+        if epsilon is None:
+            raise InvalidInput(f"{self.name} needs an epsilon between 0 and 1, such as 0.5.")
         require(0 < epsilon < 1, f"epsilon is {epsilon}, but must be between 0 and 1 (both excluded), such as 0.5.")
-        self.check(c)
+        self._check(c, **options)
+        return epsilon, variant(options)
 
 
-_RESULTS = tuple(
-    Result(module.NAME, module.ALIASES, module.REFERENCE, module.check, module.relative, module.floor)
-    for module in (dcsgd_affine, dcsgd_bounded, dsgd)
-)
+def uncompressed(c: Constants, name: str) -> Hypothesis:
+    """ω = 0."""
+    largest = float(np.max(c.omega))
+    return Hypothesis(
+        "no compression",
+        largest == 0,
+        f"{name} is about uncompressed messages, but omega is {largest}; use 4.2, which allows compression.",
+    )
 
 
-def results() -> tuple[Result, ...]:
-    """All results, in the order of their files.
-
-    >>> [result.name for result in results()]
-    ['4.2', 'B.5', 'B.2']
-    """
-    return _RESULTS
-
-
-def result(name: str) -> Result:
-    """The result with this number in P, or "S2 …" for its number in the earlier version.
-
-    >>> result("S2 4.2").name
-    'B.5'
-    """
-    for candidate in _RESULTS:
-        if name == candidate.name or name in candidate.aliases:
-            return candidate
-    known = [known for candidate in _RESULTS for known in (candidate.name, *candidate.aliases)]
-    raise InvalidInput(f'There is no result "{name}". {nearest(name, known)}')
-
-
-def step_limit(name: str, c: Constants, gradient_norm: float, epsilon: float) -> float:
-    """The largest step ηη_t that the result allows at this gradient norm (pathwise form).
-
-    >>> c = Constants(L0=1, L1=0.5, dim=10, omega=[4, 8], sigma0_sq=[0.1, 0.2], sigma1_sq=[0.01, 0.02])
-    >>> round(step_limit("4.2", c, gradient_norm=2.0, epsilon=0.5), 13)
-    0.0831600831601
-    """
-    return result(name).step_limit(c, gradient_norm, epsilon)
-
-
-def bound(name: str, c: Constants, initial_gap: float, eta: float, epsilon: float, phi1: float, phi2: float) -> float:
-    """The right-hand side of the result: a bound on E‖∇f(X_t̂)‖².
-
-    Args:
-        initial_gap: S0 = f(X0) − f*.
-        phi1, phi2: ∫η_s ds and ∫η_s² ds over [0, t]; `schedule.phi(order, t)` gives them.
-
-    >>> c = Constants(L0=1, L1=0.5, dim=10, omega=[4, 8], sigma0_sq=[0.1, 0.2], sigma1_sq=[0.01, 0.02])
-    >>> phi1, phi2 = ((101**0.4 - 1) / 0.4, (1 - 101**-0.2) / 0.2)
-    >>> round(bound("4.2", c, initial_gap=3.0, eta=0.1, epsilon=0.5, phi1=phi1, phi2=phi2), 10)
-    0.6447610802
-    """
-    return result(name).bound(c, initial_gap, eta, epsilon, phi1, phi2)
+def bounded_variance(c: Constants, name: str) -> Hypothesis:
+    """σ1 = 0."""
+    largest = float(f"{np.max(c.sigma1_sq):.6g}")
+    return Hypothesis(
+        "bounded variance",
+        largest == 0,
+        f"{name} assumes bounded variance, but sigma1_sq is {largest}; use 4.2, which allows affine variance.",
+    )

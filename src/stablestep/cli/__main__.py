@@ -1,0 +1,3 @@
+from stablestep.cli import main
+
+main()

@@ -1,0 +1,115 @@
+"""`stablestep limits`."""
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stablestep.cli.app import app, plain_errors, use_all_cores
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from stablestep.stability import Advice
+    from stablestep.stability.advice import Row
+
+SDE = {"first": "classic (first order)", "new": "new"}
+
+
+@app.command(epilog="Examples:\n\n  stablestep limits spec.toml\n\n  stablestep limits spec.toml --epsilon 0.9 --json")
+def limits(
+    spec: Annotated[Path, typer.Argument(metavar="SPEC.toml", help="The problem, the agents, and x0 in [run].")],
+    epsilon: Annotated[
+        float, typer.Option("--epsilon", help="ε in (0, 1): towards 1, larger steps, worse bounds.")
+    ] = 0.5,
+    L1: Annotated[
+        float | None, typer.Option("--L1", help="Which pair (L0, L1); by default the best one at the start.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Step limits of every theorem at the start (as P's Table 2), what dominates them, and what would buy a larger step."""
+    with plain_errors():
+        use_all_cores()
+        from rich.console import Console
+
+        from stablestep.spec import load
+        from stablestep.stability import advise
+
+        described = load(spec, to_run=False)
+        found = advise(
+            described.setup, x0=described.run["x0"], epsilon=epsilon, L1=L1, seed=described.run.get("seed", 0)
+        )
+        if as_json:
+            typer.echo(json.dumps(as_record(found), indent=2, ensure_ascii=False, allow_nan=False))
+            return
+        console = Console()
+        console.print(_table(found))
+        for line in _sentences(found):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def as_record(found: "Advice") -> dict[str, Any]:
+    """The advice as numbers and strings; null where there is no limit."""
+    c = found.constants
+    return {
+        "gradient_norm": found.gradient_norm,
+        "epsilon": found.epsilon,
+        "constants": {
+            name: value.tolist() if hasattr(value, "tolist") else _finite(value) for name, value in vars(c).items()
+        },
+        "results": [
+            {**vars(row), "printed": _finite(row.printed), "corrected": _finite(row.corrected)} for row in found.rows
+        ],
+        "limit": _finite(found.limit),
+        "shares": found.shares,
+        "constant_step": found.constant_step,
+        "normalization": {"a": found.normalization[0], "b": found.normalization[1]},
+        "verdict": found.verdict,
+        "buys": {change: _finite(step) for change, step in found.buys.items()},
+    }
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _table(found: "Advice") -> "Table":
+    from rich.table import Table
+
+    table = Table("result", "SDE", "printed", "corrected", "reference", box=None, pad_edge=False)
+    for row in found.rows:
+        if _applies(row):
+            table.add_row(row.name, SDE[row.sde], step(row.printed), step(row.corrected), row.reason or row.reference)
+    return table
+
+
+def _applies(row: "Row") -> bool:
+    return row.printed is not None or row.corrected is not None
+
+
+def step(value: float | None) -> str:
+    """A step in a table."""
+    from stablestep.report import number
+
+    if value is None:
+        return "–"
+    return number(float(f"{value:.4g}")) if math.isfinite(value) else "no limit"
+
+
+def _sentences(found: "Advice") -> list[str]:
+    c = found.constants
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in found.shares.items())
+    buys = ", ".join(f"{change}: {step(value)}" for change, value in found.buys.items())
+    rule = "" if c.signs else f", ε = {found.epsilon:g}"
+    elsewhere = [f"Does not apply: {row.reason}" for row in found.rows if not _applies(row)]
+    return [
+        *elsewhere,
+        f"At x0: ‖∇f‖ = {found.gradient_norm:.4g}, (L0, L1) = ({c.L0:.4g}, {c.L1:.4g}), N = {c.agents}, d = {c.dim}{rule}. "
+        "Limits hold on each path, with the path's own gradient norm.",
+        f"What limits the step: {shares}.",
+        found.verdict,
+        f"The limit would become: {buys}.",
+        "These are worst-case limits for the SDE; `stablestep critical` measures where the method itself goes wrong.",
+    ]

@@ -1,0 +1,39 @@
+"""`stablestep reproduce`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stablestep.cli.app import app, fail, plain_errors, use_all_cores
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "  stablestep reproduce\n\n"
+    "  stablestep reproduce --quick --out quick\n\n"
+    "  stablestep reproduce --only fig1.dsgd --only message.sign-mean --seed 7"
+)
+def reproduce(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Small samples, and only what decides claims: a minute instead of ten.")
+    ] = False,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--only", metavar="ID", help="A section, a claim, or the beginning of claims' ids; may be repeated."
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the report goes.")] = Path("reproduction"),
+    seed: Annotated[int, typer.Option("--seed", help="Of every random number.")] = 0,
+) -> None:
+    """Reproduce the papers' figures and say, claim by claim, what holds: DIR/report.html."""
+    with plain_errors():
+        use_all_cores()
+        from stablestep.reproduce import Interrupted
+        from stablestep.reproduce import reproduce as run
+
+        try:
+            run(out, quick=quick, only=tuple(only or ()), seed=seed)
+        except Interrupted as interrupted:
+            fail(str(interrupted), 130)

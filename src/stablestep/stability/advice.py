@@ -1,0 +1,180 @@
+"""What the theorems say about a setup at a start: P's Table 2 for it, what dominates the limit, and what would buy a larger step."""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from stablestep.errors import InvalidInput
+from stablestep.setup import Setup
+from stablestep.stability.case import Case, case
+from stablestep.theorem import Constants, constants, result, results
+
+CLASSIC = {
+    "4.1": "4.2",
+    "B.1": "B.2",
+    "B.3": "B.5",
+    "B.8": "4.3",
+}  # each result on the first-order SDE, and that on the new one
+
+
+@dataclass(frozen=True)
+class Row:
+    """One result at the start: its step limit as printed and corrected; `reason` says why one of them, or both, does not apply."""
+
+    name: str
+    method: str
+    sde: str
+    reference: str
+    printed: float | None
+    corrected: float | None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Advice:
+    """Limits at a start, and what follows.
+
+    Attributes:
+        rows: every result on the setup's kind of messages, on the classic (first-order) and the new SDE.
+        constants: (L0, L1), d, and the agents' constants that were used.
+        gradient_norm: ‖∇f(x0)‖.
+        epsilon: ε of the limits.
+        shares: how much of the limit's denominator is due to landscape, compression and noise (they sum to 1); for signs, landscape only.
+        constant_step: the largest constant step that the theorem allows from every start, or None if there is none.
+        normalization: (a, b) of the safe step h = 1/(a + b‖∇f‖), for signs (a, 0).
+        buys: what the limit at x0 would be after a change, such as "N = 32".
+    """
+
+    rows: tuple[Row, ...]
+    constants: Constants
+    gradient_norm: float
+    epsilon: float
+    shares: dict[str, float]
+    constant_step: float | None
+    normalization: tuple[float, float]
+    buys: dict[str, float]
+
+    @property
+    def limit(self) -> float:
+        """The limit at x0 by the result on the new SDE."""
+        inverse = self.normalization[0] + self.normalization[1] * self.gradient_norm
+        return 1 / inverse if inverse > 0 else math.inf
+
+    @property
+    def verdict(self) -> str:
+        """Whether a constant step can be safe, in a sentence."""
+        if self.constants.signs:
+            allowed = f"a constant step below {self.limit:.4g}" if math.isfinite(self.limit) else "every constant step"
+            return (
+                f"Signs are normalized already: {allowed} is allowed everywhere, without any gradient norm. "
+                "It stalls at a loss that grows with the step, so let it decay."
+            )
+        if math.isinf(self.limit):
+            return "The theorem rules out no step: neither the curvature nor the noise asks for a limit."
+        decay = " Noise that stays at the minimum asks for a decay on top." if self.constants.B > 0 else ""
+        if self.constant_step is not None:
+            return f"A constant step below {self.constant_step:.4g} is safe from every start: the curvature is bounded.{decay}"
+        a, b = self.normalization
+        return (
+            f"No constant step is safe from every start: the curvature grows with the gradient. Normalize: h = 1/({a:.4g} + {b:.4g}‖∇f‖)."
+            + decay
+        )
+
+
+def advise(setup: Setup, *, x0, epsilon: float = 0.5, L1: float | None = None, seed: int = 0) -> Advice:
+    """Limits of every result on the setup's method at x0, with what dominates them.
+
+    Args:
+        epsilon: ε of the limits on unbiased messages; towards 1 the step grows and the bound worsens.
+        L1: which pair (L0, L1); by default the best one at ‖∇f(x0)‖.
+
+    Raises:
+        InvalidInput: where no theorem applies (see `theorem.constants`) or ε is out of range.
+
+    >>> from stablestep import compressor, noise, problem
+    >>> from stablestep.setup import Agents
+    >>> agents = Agents(16, noise.Gaussian(sigma1=0.1), compressor.RandomSparsification(omega=8.0))
+    >>> found = advise(Setup(problem.Quartic(dim=1000), agents), x0=0.5, L1=2.0)
+    >>> [row.name for row in found.rows if row.corrected], {name: round(share, 2) for name, share in found.shares.items()}
+    (['4.1', '4.2'], {'landscape': 0.14, 'compression': 0.07, 'noise': 0.79})
+    """
+    start = case(setup, x0, seed)
+    start.require_slope()
+    c = _constants(start, L1)
+    norm = start.gradient_norm
+    rows = tuple(_row(name, c, norm, epsilon) for name in _names(c))
+    name = "4.3" if c.signs else "4.2"
+    at = result(name)
+    offset, one = (1 / at.step_limit(c, gradient, epsilon) for gradient in (0.0, 1.0))
+    return Advice(
+        rows,
+        c,
+        norm,
+        epsilon,
+        _shares(c, norm),
+        _constant_step(start, c, epsilon),
+        (offset, one - offset),
+        {change: at.step_limit(other, norm, epsilon) for change, other in _changes(c)},
+    )
+
+
+def _constants(start: Case, L1: float | None) -> Constants:
+    chosen = {"L1": L1} if L1 is not None else {"gradient_norm": start.gradient_norm}
+    return constants(start.setup, x0=None if callable(start.x0) else start.point, **chosen)
+
+
+def _names(c: Constants) -> tuple[str, ...]:
+    return tuple(one.name for one in results() if (one.method == "DSignSGD") == c.signs)
+
+
+def _row(name: str, c: Constants, norm: float, epsilon: float) -> Row:
+    found, limits, reasons = result(name), [], []
+    for form in ("printed", "corrected"):
+        failing = [one.failure for one in found.hypotheses(c, form=form) if not one.holds]
+        limits.append(None if failing else found.step_limit(c, norm, epsilon, form=form))
+        reasons += failing[:1]
+    return Row(name, found.method, found.sde, found.reference, *limits, reason=reasons[0] if reasons else "")
+
+
+def _shares(c: Constants, norm: float) -> dict[str, float]:
+    if c.signs:
+        return {"landscape": 1.0, "compression": 0.0, "noise": 0.0}
+    curvature = c.L0 + c.L1 * norm
+    silent = replace(c, sigma0_sq=0.0, sigma1_sq=0.0)
+    parts = {
+        "landscape": curvature,
+        "compression": curvature * silent.A / c.agents,
+        "noise": curvature * (c.A - silent.A) / c.agents + c.L1 * c.B / c.agents,
+    }
+    total = sum(parts.values())
+    return {name: part / total if total > 0 else 0.0 for name, part in parts.items()}
+
+
+def _constant_step(start: Case, c: Constants, epsilon: float) -> float | None:
+    """The limit with L1 = 0, where such a pair exists."""
+    if c.signs:
+        return None
+    try:
+        bounded = replace(c, L0=start.setup.problem.smoothness(0.0), L1=0.0)
+    except InvalidInput:
+        return None
+    limit = result("4.2").step_limit(bounded, 0.0, epsilon)
+    return limit if limit < math.inf else None
+
+
+def _changes(c: Constants) -> list[tuple[str, Constants]]:
+    """Setups a step away: more agents (as these, in the same proportions), less compression, no noise."""
+    changes = [(f"N = {factor * c.agents}", _repeated(c, factor)) for factor in (2, 10)]
+    if c.signs:
+        return changes
+    if np.any(c.omega):
+        changes += [("ω halved", replace(c, omega=c.omega / 2)), ("no compression", replace(c, omega=0.0))]
+    if np.any(c.sigma0_sq) or np.any(c.sigma1_sq):
+        changes.append(("no gradient noise", replace(c, sigma0_sq=0.0, sigma1_sq=0.0)))
+    return changes
+
+
+def _repeated(c: Constants, factor: int) -> Constants:
+    lists = ("omega", "sigma0_sq", "sigma1_sq") + (("scale_max", "scale_min") if c.signs else ())
+    return replace(c, count=factor * c.agents, **{name: np.tile(getattr(c, name), factor) for name in lists})

@@ -1,0 +1,112 @@
+"""What every predictor starts from, and what every one returns."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from stablestep.errors import require
+from stablestep.message import Law, law
+from stablestep.problem import Problem
+from stablestep.record import cast, start, working_dtype
+from stablestep.setup import Setup
+
+BLOWN = 1000.0  # a run whose f − f* passes this many times its start has blown up, unless said otherwise
+
+
+@dataclass(frozen=True)
+class CriticalStep:
+    """A critical step h = ηη_t, found in one of several ways.
+
+    Attributes:
+        step: the step; ∞ where none was found.
+        low, high: its interval (equal to the step for a formula).
+        status: "exact" or "formula", or from runs "sharp" (η90/η10 ≤ 1.25), "soft", "horizon-dependent" or "never".
+        method: which predictor.
+        definition: what is meant by the edge.
+        cost: in steps of one run; a gradient, a message or a Hessian product counts as one.
+        details: numbers of this method, such as step10, step90 and steps.
+    """
+
+    step: float
+    low: float
+    high: float
+    status: str
+    method: str
+    definition: str
+    cost: int
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+def formula(step: float, method: str, definition: str, cost: int, **details) -> CriticalStep:
+    """A step without uncertainty."""
+    return CriticalStep(step, step, step, "formula", method, definition, cost, details)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A setup and a start x0: a number, a vector, or a function of a JAX key (predictors by formula then use one draw)."""
+
+    setup: Setup
+    x0: Any
+    point: Float[np.ndarray, " d"]
+    value: float
+    gradient: Float[np.ndarray, " d"]
+    seed: int
+
+    @property
+    def law(self) -> Law:
+        return law(self.setup)
+
+    @property
+    def gradient_norm(self) -> float:
+        return float(np.linalg.norm(self.gradient))
+
+    @property
+    def fixed(self) -> bool:
+        """Whether nothing is random: one run says all."""
+        silent = all(group.noise.is_zero and group.compressor.deterministic for group in self.setup.groups)
+        return silent and not callable(self.x0)
+
+    def require_slope(self) -> None:
+        require(
+            self.gradient_norm > 0,
+            "the gradient at x0 is 0, so no step changes anything there; start somewhere else.",
+        )
+
+    def dimensionless(self, sizes: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+        """Steps h = size · ‖x0‖/‖∇f(x0)‖ (or 1/‖∇f‖ at the origin): a first guess in the problem's own units."""
+        length = float(np.linalg.norm(self.point)) or 1.0
+        return sizes * length / self.gradient_norm
+
+
+def case(setup: Setup, x0, seed: int = 0) -> Case:
+    """Check the start and evaluate f there in float64.
+
+    Raises:
+        InvalidInput: if setup is no Setup, x0 has the wrong shape, or f is not finite there.
+    """
+    require(isinstance(setup, Setup), f"setup is {setup!r}, but must be a Setup(problem, Agents(…), …).")
+    with working_dtype("float64") as kind:
+        point = start(x0, setup.problem, 1, seed, kind)[0]
+        value, gradient = _value_and_gradient(cast(setup.problem, kind), np.asarray(point))
+        return Case(setup, x0, np.asarray(point), float(value), np.asarray(gradient), seed)
+
+
+@eqx.filter_jit
+def _value_and_gradient(problem: Problem, point):
+    return problem.value(point), problem.gradient(point)
+
+
+def ceiling(low, values, blown):
+    """Where a run that started with f = `values` counts as blown up: `blown` times the gap to `low`, f* (0 where it is not known)."""
+    return low + blown * jnp.maximum(jnp.abs(values - low), jnp.finfo(values.dtype).tiny)
+
+
+def symmetric(step: float, log_error: float) -> tuple[float, float]:
+    """The interval of a step whose logarithm has this error."""
+    return step * math.exp(-log_error), step * math.exp(log_error)

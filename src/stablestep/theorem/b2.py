@@ -1,0 +1,14 @@
+"""P Theorem B.2 (Eqs. 71, 72, 84), S2 Theorem 4.1: DSGD, affine variance, from the new SDE."""
+
+from stablestep.theorem.result import Unbiased, uncompressed
+
+RESULT = Unbiased(
+    name="B.2",
+    aliases=("S2 4.1", "S2 A.2"),
+    reference="P Thm B.2, Eqs. 71-72, 84; S2 Thm 4.1",
+    method="DSGD",
+    sde="new",
+    relative=lambda c: 1 + c.A / c.agents,
+    floor=lambda c: c.B / c.agents,
+    extra=uncompressed,
+)

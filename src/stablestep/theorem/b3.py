@@ -1,0 +1,14 @@
+"""P Theorem B.3 (Eqs. 89, 90, 101, 102): DCSGD, bounded variance (σ1 = 0), from the first-order SDE."""
+
+from stablestep.theorem.result import Unbiased, bounded_variance
+
+RESULT = Unbiased(
+    name="B.3",
+    aliases=("S2 A.3",),
+    reference="P Thm B.3, Eqs. 89-90, 101-102; S2 Thm A.3",
+    method="DCSGD",
+    sde="first",
+    relative=lambda c: c.A / c.agents,
+    floor=lambda c: c.B / c.agents,
+    extra=bounded_variance,
+)

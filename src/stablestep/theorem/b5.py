@@ -1,0 +1,14 @@
+"""P Theorem B.5 (Eqs. 108, 109, 119), S2 Theorem 4.2: DCSGD, bounded variance (σ1 = 0), from the new SDE."""
+
+from stablestep.theorem.result import Unbiased, bounded_variance
+
+RESULT = Unbiased(
+    name="B.5",
+    aliases=("S2 4.2", "S2 A.5"),
+    reference="P Thm B.5, Eqs. 108-109, 119; S2 Thm 4.2",
+    method="DCSGD",
+    sde="new",
+    relative=lambda c: 1 + c.A / c.agents,
+    floor=lambda c: c.B / c.agents,
+    extra=bounded_variance,
+)

@@ -1,0 +1,146 @@
+"""What the results on signs share: hypotheses, and limit, bound and density from four numbers."""
+
+import abc
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from stablestep.errors import require
+from stablestep.student import Xi, slope, sup_density
+from stablestep.theorem.constants import Constants
+from stablestep.theorem.result import Hypothesis, Result, checked_gap, checked_time
+from stablestep.theorem.variant import Variant, variant
+
+
+@dataclass(frozen=True)
+class Terms:
+    """d E f ≤ −(first η_t − second η_t²) E measure dt + floor η_t² dt, all multiplied by `gap`.
+
+    Multiplying by the scale, instead of dividing by it, keeps σ = 0 finite.
+    """
+
+    first: float
+    second: float
+    floor: float
+    gap: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signs(Result):
+    """A result on DSignSGD under Student-t noise (ν = ∞ is Gaussian noise).
+
+    As printed, E‖∇f‖² is bounded, by an inequality (129, 136) that is reversed: 2yΞ_ν(y) ≤ ℓ_ν y². Corrected, with
+    ℓy/(1+ℓy) ≤ 2Ξ_ν(y) for ν ≥ 1, it is E Ψ(∇f), Ψ = ℓ‖∇f‖²/(σ̄ + ℓ‖∇f‖), σ̄ the mean over agents of their largest scale. With
+    `radius` it is E‖∇f‖² again, as long as |∂_j f| ≤ R σ_max,i.
+    """
+
+    method: str = "DSignSGD"
+
+    @abc.abstractmethod
+    def terms(self, c: Constants, eta: float, chosen: Variant) -> Terms:
+        """The four numbers of the inequality for this variant."""
+
+    def limit_terms(self, c: Constants, chosen: Variant) -> Terms:
+        """Those that the step limit follows from, per unit of η."""
+        return self.terms(c, 1.0, chosen)
+
+    def hypotheses(self, c, **options):
+        chosen = variant(options)
+        heavy = c.signs and c.tail < 1 and not chosen.printed and chosen.radius is None
+        phases = chosen.plain or (chosen.radius is not None and not chosen.printed)
+        return (
+            Hypothesis(
+                "Student-t noise of known scale",
+                c.signs,
+                f"{self.name} needs Student-t noise: give nu and scale_max in the constants (nu = inf for Gaussian noise).",
+            ),
+            Hypothesis(
+                "ν ≥ 1",
+                not heavy,
+                f"{self.name} (corrected) needs nu ≥ 1, but nu is {c.nu}; use the radius version, "
+                "radius=R with |∂_j f| ≤ R σ_max on the path.",
+            ),
+            Hypothesis(
+                "no phases",
+                phases,
+                f"unit and young change the corrected radius version of {self.name} only; leave them out or give radius alone.",
+            ),
+        )
+
+    def step_limit(self, c, gradient_norm=None, epsilon=None, **options):
+        self._check(c, **options)
+        terms = self.limit_terms(c, variant(options))
+        return terms.first / terms.second if terms.second > 0 else math.inf
+
+    def bound(self, c, eta, phi1, phi2, initial_gap=None, epsilon=None, **options):
+        terms = self._terms(c, eta, phi1, phi2, options)
+        gap = checked_gap(c, initial_gap)
+        return (terms.gap * gap + terms.floor * phi2) / (terms.first * phi1 - terms.second * phi2)
+
+    def density(self, c, eta, eta_t, phi1, phi2, **options):
+        terms, eta_t = self._terms(c, eta, phi1, phi2, options), np.asarray(eta_t)
+        return (terms.first * eta_t - terms.second * eta_t**2) / (terms.first * phi1 - terms.second * phi2)
+
+    def _terms(self, c: Constants, eta: float, phi1: float, phi2: float, options: dict) -> Terms:
+        self._check(c, **options)
+        checked_time(eta, phi1, phi2)
+        terms = self.terms(c, eta, variant(options))
+        require(
+            terms.first * phi1 > terms.second * phi2,
+            f"{self.name} bounds nothing here: φ²/φ¹ is {phi2 / phi1:.4g}, but must be below {terms.first / terms.second:.4g}; "
+            "use a smaller eta or a decaying schedule."
+            if terms.second
+            else "",
+        )
+        return terms
+
+    def measure(self, c, gradient_norm, **options):
+        if _squared(variant(options)):
+            return np.square(gradient_norm)
+        slope_, scale = slope(c.tail), mean_scale(c)
+        norm = np.asarray(gradient_norm, float)
+        return np.where(norm > 0, slope_ * norm**2 / np.where(norm > 0, scale + slope_ * norm, 1), 0.0)
+
+    def gradient_norm_bound(self, c, value, **options):
+        if _squared(variant(options)):
+            return math.sqrt(value)
+        return (value + math.sqrt(value**2 + 4 * value * mean_scale(c) / slope(c.tail))) / 2
+
+
+def _squared(chosen: Variant) -> bool:
+    return chosen.printed or chosen.radius is not None
+
+
+def mean_scale(c: Constants) -> float:
+    """σ̄, the arithmetic mean of the agents' largest scales."""
+    return float(np.mean(c.scale_max))
+
+
+def harmonic(scales: np.ndarray) -> float:
+    """The harmonic mean σ_H; 0 if one of the scales is."""
+    return 0.0 if np.any(scales == 0) else float(1 / np.mean(1 / scales))
+
+
+def slope_of(c: Constants, chosen: Variant) -> float:
+    """ℓ_ν, or ℓ_ν(R) = 2Ξ_ν(R)/R."""
+    return slope(c.tail) if chosen.radius is None else float(2 * Xi(chosen.radius, c.tail) / chosen.radius)
+
+
+def corrected(c: Constants, eta: float, chosen: Variant, share: float) -> Terms:
+    """−Ψ for the first-order term and ‖H‖ d `share`/2 for the second: `share` is 1/N for the first-order SDE, 1 for the new one."""
+    half = eta * c.dim * share / 2
+    if chosen.radius is None:
+        return Terms(1.0, half * c.L1, half * (c.L0 + c.L1 * mean_scale(c) / slope(c.tail)))
+    scale, (constant, growth) = harmonic(c.scale_max), chosen.split(c)
+    return Terms(slope_of(c, chosen), scale * half * growth, scale * half * constant, scale)
+
+
+def correction(c: Constants, chosen: Variant) -> float:
+    """√d M_ν times the scales that P's correction term of Eq. 134 brings: in its proof 1, and in truth σ_H/(2σ_H,min)."""
+    printed = math.sqrt(c.dim) * sup_density(c.tail)
+    if chosen.radius is None:
+        return printed
+    low, high = harmonic(c.scale_min), harmonic(c.scale_max)
+    require(low > 0, "scale_min is 0 for an agent, but the radius version of the printed result needs positive scales.")
+    return printed * high / (2 * low)

@@ -1,0 +1,86 @@
+"""Bisection by plain simulation, where the edge is known."""
+
+import math
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from stablestep.errors import InvalidInput
+from stablestep.problem import Function, Quadratic, Quartic
+from stablestep.setup import Agents, Setup
+from stablestep.stability import critical_step
+from tests.stability.reference import ALMOST_SURE, MASKED, MEAN_SQUARE, QUARTIC, SPARSE
+
+
+def found_by(setup, x0=1.0, **options):
+    return critical_step(setup, x0=x0, method="simulation", **options)
+
+
+@pytest.mark.parametrize(
+    ("setup", "x0", "edge"),
+    [
+        (Setup(Quadratic([3.0]), Agents(1)), 2.0, 2 / 3),
+        (Setup(Quadratic([0.01]), Agents(4)), -5.0, 200),
+        (Setup(Quadratic([1.0, 4.0]), Agents(1)), [0.001, 1.0], 0.5),
+        (QUARTIC, 2.0, 0.5),
+        (QUARTIC, 0.1, 200.0),
+        (Setup(Quartic(2), Agents(3)), [1.0, 0.3], 2.0),
+    ],
+)
+def test_gradient_descent(setup, x0, edge):
+    """2/λ, and ηx² < 2 on x⁴/4: to the precision of the bisection, with an interval that holds it."""
+    found = found_by(setup, x0)
+    assert found.step == pytest.approx(edge, rel=2e-4)
+    assert found.low <= edge * (1 + 1e-4) and edge <= found.high and found.high / found.low < 1.0002
+    assert (found.status, found.method, found.details) == ("exact", "simulation", {})
+    assert 0 < found.cost < 30_000 and "after 500 steps" in found.definition
+
+
+def test_quantiles_of_a_masked_message(seed):
+    """Within 5 steps f ends up with probability 1 − .8⁵ = .67 wherever h > .4, and never below: so .5 has an edge and .9 has none."""
+    found = found_by(MASKED, steps=5, runs=400, seed=seed)
+    assert found.low < 0.401 and found.high >= 0.4 and found.status == "sharp"
+    assert math.log(found.step / 0.4) == pytest.approx(0, abs=0.01)
+    assert {count for step, count in found.details["fractions"].items() if step < 0.4001} == {0}
+    never = found_by(MASKED, steps=5, runs=400, seed=seed, quantile=0.9)
+    assert (never.step, never.low, never.high, never.status) == (math.inf, math.inf, math.inf, "never")
+
+
+def test_without_a_threshold_it_tends_to_the_almost_sure_edge(seed):
+    found = found_by(SPARSE, steps=2000, blown=np.inf, seed=seed)
+    assert ALMOST_SURE / 1.1 < found.step < 1.06 * ALMOST_SURE and found.step > 1.5 * MEAN_SQUARE
+    assert found.low < found.step < found.high and found.status == "sharp"
+    fractions = found.details["fractions"]
+    assert max(fractions.values()) > 0.5 > min(fractions.values()) and found.cost > 0
+
+
+def test_the_same_seed_gives_the_same_answer():
+    one, again, other = (found_by(SPARSE, steps=50, seed=seed) for seed in (1, 1, 2))
+    assert one == again and one.details != other.details
+
+
+def test_never():
+    """exp(−x²/2) falls in every direction: no step is too large."""
+    bump = Setup(Function(lambda x: jnp.exp(-jnp.sum(x**2) / 2), 1, minimum=0.0), Agents(1))
+    found = found_by(bump, x0=0.5, steps=20)
+    assert (found.step, found.status) == (math.inf, "never") and found.cost > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"quantile": 0.0}, r"quantile is 0\.0.*between 0 and 1"),
+        ({"quantile": 1.5}, r"quantile is 1\.5"),
+        ({"runs": 0}, "runs is 0"),
+        ({"steps": 4}, "steps is 4.*at least 5"),
+        ({"blown": 1.0}, r"blown is 1\.0, but must be greater than 1; use 1000, or inf"),
+        ({"blown": np.nan}, "blown is nan"),
+        ({"tolerance": 0.0}, r"tolerance is 0\.0"),
+        ({"x0": 0.0}, "the gradient at x0 is 0"),
+    ],
+)
+def test_bad_input(options, message):
+    with pytest.raises(InvalidInput, match=message) as caught:
+        found_by(SPARSE, **options)
+    assert "\n" not in str(caught.value)
