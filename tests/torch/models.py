@@ -12,6 +12,19 @@ from stablestep.torch.draw import drawer
 SMALL = 1e-4  # MB: a bucket for each layer, once DDP has rebuilt its buckets after the first step
 
 
+class Mixed(nn.Module):
+    """Parameters of two types, one without entries."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second = nn.Linear(6, 5).float(), nn.Linear(6, 1).double()
+        self.empty = nn.Parameter(torch.zeros(0))
+
+    def forward(self, x):
+        return self.second(x) + self.first(x.float()).sum(1, keepdim=True).double() + self.empty.sum().double()
+
+
 class Branches(nn.Module):
     """A layer that is used and one that is not."""
 
@@ -64,3 +77,10 @@ def expected(state: sst.HookState, parameter: torch.Tensor, own: torch.Tensor, s
         plan = chosen.plan(draw, len(gradient))
         chosen.add(total, chosen.encode(gradient, plan), plan)
     return chosen.finish(total / dist.get_world_size())
+
+
+def arrived(state, *norms):
+    """As if an exchange had brought these workers' norms."""
+    state.meter.begin(1.0)
+    state.meter.gradient([torch.tensor(norms[0] ** 2, dtype=torch.float64)])
+    state.meter.end(torch.tensor(norms, dtype=torch.float64))

@@ -15,7 +15,7 @@ from stablestep import compressor as c  # noqa: E402
 from stablestep.errors import InvalidInput  # noqa: E402
 from stablestep.torch.draw import drawer  # noqa: E402
 from tests.torch.group import together  # noqa: E402
-from tests.torch.models import Branches, batch, expected, gradients, loss, of_all, perceptron, wrapped  # noqa: E402
+from tests.torch.models import Branches, Mixed, batch, expected, gradients, loss, of_all, perceptron, wrapped  # noqa: E402
 
 SIZES = [240, 40, 800, 20, 20, 1]
 SLOT = 8  # bytes of a float64 on the wire
@@ -163,6 +163,33 @@ def unused_parameters_stay(rank, workers, folder):
             assert model.module.used.weight.grad.any()
 
 
+def types_may_differ(rank, workers, folder):
+    """Two groups, because a payload has one type; the norm is that of both."""
+    for compressor, mask in ((c.RandK(k=1), "shared"), (c.QSGD(4), "own"), (c.Identity(), "shared")):
+        state = sst.HookState(compressor, mask=mask)
+        model = wrapped(Mixed(), state)
+        for step in range(2):
+            model.zero_grad()
+            own = gradients(model.module, batch(rank, step))
+            loss(model, batch(rank, step)).backward()
+            norm = math.sqrt(sum(float(gradient.double().square().sum()) for gradient in own))
+            assert state.telemetry()["local_norm"] == pytest.approx(norm, rel=1e-12)
+            for parameter, gradient in zip(model.parameters(), own):
+                if len(gradient):
+                    wanted = expected(state, parameter, gradient, step)
+                    torch.testing.assert_close(parameter.grad.flatten(), wanted)
+
+
+def complex_and_sparse_gradients_are_refused(rank, workers, folder):
+    state = sst.HookState(c.Identity())
+    model = wrapped(nn.Linear(6, 1, dtype=torch.complex64), state)
+    with pytest.raises(InvalidInput, match="parameters are complex"):
+        model(torch.ones(1, 6, dtype=torch.complex64)).abs().sum().backward()
+    model = wrapped(nn.Embedding(4, 2, sparse=True), sst.HookState(c.Identity()))
+    with pytest.raises(InvalidInput, match="gradients are sparse"):
+        model(torch.tensor([1])).sum().backward()
+
+
 def small_tensors_stay_raw(rank, workers, folder):
     for compressor, mask in ((c.RandK(k=30), "shared"), (c.RandK(k=30), "own"), (c.QSGD(2), "own")):
         state = sst.HookState(compressor, mask=mask, min_numel=41)
@@ -239,7 +266,9 @@ def test_two_workers():
         errors_are_measured,
         accumulation_sends_the_sum,
         unused_parameters_stay,
+        types_may_differ,
         small_tensors_stay_raw,
+        complex_and_sparse_gradients_are_refused,
         the_global_generator_is_untouched,
         a_resumed_state_must_fit,
         bad_input_is_refused,

@@ -2,11 +2,14 @@
 
 import io
 import math
+import re
+from pathlib import Path
 
 import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install stablestep[torch]")
 
+import stablestep  # noqa: E402
 from stablestep import compressor as c  # noqa: E402
 from stablestep.errors import InvalidInput  # noqa: E402
 from stablestep.torch import HookState, register, rule  # noqa: E402
@@ -15,7 +18,7 @@ from stablestep.torch.layout import layout  # noqa: E402
 from stablestep.torch.mask import smallest  # noqa: E402
 from stablestep.torch.norm import from_slots, slots  # noqa: E402
 from stablestep.torch.roster import Roster  # noqa: E402
-from tests.torch.test_optimizer import arrived  # noqa: E402
+from tests.torch.models import arrived  # noqa: E402
 
 
 @pytest.mark.parametrize(
@@ -116,6 +119,14 @@ def test_other_wrappers_are_refused():
 
     with pytest.raises(InvalidInput, match="shards gradients by reduce-scatter"):
         register(FSDPModule(), HookState(c.Identity()))
+
+
+def test_nothing_else_imports_torch():
+    """The core must work without it."""
+    package = Path(stablestep.__file__).parent
+    for path in package.rglob("*.py"):
+        if (package / "torch") not in path.parents:
+            assert not re.search(r"^\s*(import|from) (torch|stablestep\.torch)\b", path.read_text(), re.M), path
 
 
 def test_rule_arguments():

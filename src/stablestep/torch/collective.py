@@ -26,7 +26,7 @@ def send(state: HookState, parts: list[Part], local_norm: Tensor | None) -> Futu
     with network():
         work, received = (_send_sum if summed else _send_rows)(state, parts, local_norm)
 
-    def finish(done: Future) -> None:
+    def finish(done: Future) -> Tensor:
         with network():
             done.value()
         (_read_sum if summed else _read_rows)(parts, received)
@@ -34,6 +34,7 @@ def send(state: HookState, parts: list[Part], local_norm: Tensor | None) -> Futu
             state.meter.end(
                 norm.from_slots(received[-norm.SIZE * state.workers :]) if summed else norm.from_rows(received)
             )
+        return received  # a tensor, so that a GPU's future knows when the kernels above are done
 
     return work.get_future().then(finish)
 

@@ -56,7 +56,8 @@ class Exchange:
 
         def finish(done: Future) -> Tensor:
             try:
-                _values(done)
+                for future in (done, *self.futures):
+                    future.value()
                 self._watch()
                 self.state.meter.lost([piece.lost for piece in self.parts if piece.lost is not None])
                 buffer.add_(self.state.meter.poison.to(buffer.dtype))
@@ -108,10 +109,11 @@ def _joined(futures: list[Future], buffer: Tensor) -> Future:
     """A future that ends after all of them."""
     if buffer.device.type == "cpu":
         return torch.futures.collect_all(futures)
-    # A joined future knows no GPU. Waiting inside `then` only orders streams there; with gloo on the CPU it would hang.
-    return futures[-1].then(lambda last: [future.wait() for future in (*futures[:-1], last)] and None)
 
+    def wait(last: Future) -> Tensor:
+        # A joined future knows no GPU. Here waiting only orders streams; with gloo on the CPU it would hang.
+        for future in futures[:-1]:
+            future.wait()
+        return last.value()
 
-def _values(done: Future) -> None:
-    for future in done.value() or ():
-        future.value()
+    return futures[-1].then(wait)

@@ -15,8 +15,8 @@ def hook(state: HookState, bucket: Bucket) -> torch.futures.Future[torch.Tensor]
     accumulated gradients is sent), `static_graph`, `find_unused_parameters` and GradScaler.
 
     Raises:
-        InvalidInput: if `state` is not a `HookState`, gradients are sparse, k is larger than a tensor, or a resumed state belongs to
-            other parameters.
+        InvalidInput: if `state` is not a `HookState`, gradients are sparse or complex, k is larger than a tensor, or a resumed state
+            belongs to other parameters.
         RuntimeError: if a worker is gone.
     """
     require(
@@ -27,6 +27,10 @@ def hook(state: HookState, bucket: Bucket) -> torch.futures.Future[torch.Tensor]
         bucket.buffer().layout == torch.strided,
         "gradients are sparse, but are sent as dense tensors; use sparse=False in the embedding.",
     )
+    require(
+        not any(parameter.is_complex() for parameter in bucket.parameters()),
+        "parameters are complex, but compressors act on real numbers; use torch.view_as_real.",
+    )
     if bucket.index() == 0:
         state.begin()
         state.exchange = Exchange(state)
@@ -35,6 +39,11 @@ def hook(state: HookState, bucket: Bucket) -> torch.futures.Future[torch.Tensor]
 
 def register(model: torch.nn.Module, state: HookState) -> HookState:
     """`model.register_comm_hook(state, hook)`, with every check that can be made before the first backward.
+
+    It also takes the model's process group. With Accelerate: `register(accelerator.prepare(model), state)`. With Lightning: call it on
+    `trainer.strategy.model` in `on_train_start`, since `DDPStrategy(ddp_comm_hook=…)` drops hooks silently on the CPU. Where a framework
+    registers the hook itself, `verify(state)` after a backward, or the first `StableStep.step`, shows whether it runs.
+    ZeroRedundancyOptimizer goes inside `StableStep`, without `overlap_with_ddp`. FSDP is refused.
 
     Raises:
         InvalidInput: if the model is not wrapped in DistributedDataParallel, it has a hook already, the state serves another model,

@@ -12,6 +12,7 @@ class Meter:
 
     def __init__(self):
         self.exchanges = self.skipped = self.bytes_total = 0
+        self.serial = 0  # of the last exchange in this process; unlike the counters never set back by loading a state
         self.norms: list[float] = []
         self.error = self.step = math.nan
         self._pending: Tensor | None = None
@@ -59,6 +60,7 @@ class Meter:
         square, lost = float(self._square), float(self._lost)
         self.error = lost / square if square > 0 else 0.0
         self.exchanges += 1
+        self.serial += 1
         self.bytes_total += round(self.bytes)
         self.skipped += not self.finite
 

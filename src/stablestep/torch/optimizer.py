@@ -55,7 +55,7 @@ class StableStep(Optimizer):
         self.inner, self.hook_state, self.rule = optimizer, state, rule
         first = optimizer.param_groups[0]
         self.initial_lr = float(first.get("initial_lr", first["lr"]))
-        self._used = state.meter.exchanges
+        self._used = state.meter.serial
         # Without Optimizer.__init__, which would copy the groups: this only makes the tables of step hooks.
         super().__setstate__({"defaults": dict(optimizer.defaults)})
 
@@ -81,7 +81,7 @@ class StableStep(Optimizer):
                 loss = closure()
         meter = self.hook_state.meter
         meter.settle()
-        self._check_fresh(meter.exchanges)
+        self._check_fresh(meter.serial)
         if not meter.finite:
             return loss
         seen = self._seen(meter.mean_norm)
@@ -93,13 +93,13 @@ class StableStep(Optimizer):
             self.inner.step()
         return loss
 
-    def _check_fresh(self, exchanges: int) -> None:
-        if exchanges == self._used:
+    def _check_fresh(self, serial: int) -> None:
+        if serial == self._used:
             raise InvalidInput(
                 "no gradient went through the hook since the last step: register the hook on the DDP model, "
                 "and do the last backward before a step outside no_sync."
             )
-        self._used = exchanges
+        self._used = serial
 
     def _check_scale(self, seen: Seen) -> None:
         """Once: nobody divided the gradients by a power of two, as a GradScaler does, after the hook had measured their norms."""
@@ -108,7 +108,7 @@ class StableStep(Optimizer):
         if self.hook_state.scaler is None and 0 < after < before:
             halvings = math.log2(before / after) / 2
             require(
-                abs(halvings - round(halvings)) > 1e-6,
+                round(halvings) == 0 or abs(halvings - round(halvings)) > 1e-6,
                 f"the gradients were divided by {2 ** round(halvings)} after the hook, as a GradScaler does, so their norms "
                 "are wrong; give it to the hook: HookState(…, scaler=scaler).",
             )
@@ -142,7 +142,6 @@ class StableStep(Optimizer):
         if own is not None:
             self.initial_lr = float(own["initial_lr"])
             self.rule.load_state_dict(own["rule"])
-        self._used = self.hook_state.meter.exchanges
 
     def __repr__(self) -> str:
         return f"StableStep({self.inner!r}, rule={type(self.rule).__name__})"

@@ -78,8 +78,13 @@ class LocalNorms(Rule):
         self.eta0 = None if eta0 is None else _positive("eta0", eta0)
 
     def factor(self, seen):
-        relative = 1.0 if self.eta0 is None else self.eta0 / seen.initial_lr
-        return relative / (1 + seen.mean_norm)
+        if self.eta0 is None:
+            return 1 / (1 + seen.mean_norm)
+        require(
+            seen.initial_lr > 0,
+            "the first group's learning rate was 0 when StableStep was made, so eta0 has no scale; start with lr=eta0.",
+        )
+        return self.eta0 / seen.initial_lr / (1 + seen.mean_norm)
 
 
 class StepLimit(Rule):

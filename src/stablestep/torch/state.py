@@ -34,7 +34,7 @@ class HookState:
         vote: for signs, "mean" of the signs, or "majority", the sign of their sum (0 for a tie).
         min_numel: tensors with fewer entries are not compressed.
         scaler: the run's GradScaler, if it has one: norms are then those of the unscaled gradients, and signs survive the unscaling.
-        process_group: of the DDP model, if it is not the default one.
+        process_group: of the DDP model, if it is not the default one; `register` sets it.
         group_bytes: gradients of about so many bytes share a collective, which starts while backward goes on.
 
     Raises:
@@ -90,7 +90,7 @@ class HookState:
         Raises:
             InvalidInput: if it is too small for the compressor.
         """
-        if parameter.numel() < self.min_numel:
+        if parameter.numel() < max(1, self.min_numel):
             return self._dense
         try:
             self.compressor.check(parameter.numel())
@@ -137,6 +137,7 @@ class HookState:
             f"seed is {self.seed}, but the saved run has {saved['seed']}; resume with that one.",
         )
         self.roster.expect(saved["sizes"])
+        self.meter.settle()
         for name in _COUNTERS:
             setattr(self.meter, name, int(saved[name]))
 
