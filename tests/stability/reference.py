@@ -2,12 +2,13 @@
 
 import math
 
+import jax.numpy as jnp
 import numpy as np
 from scipy import integrate, optimize, stats
 
 from stablestep.compressor import RandomSparsification
 from stablestep.noise import Gaussian
-from stablestep.problem import Quadratic, Quartic
+from stablestep.problem import Function, Quadratic, Quartic
 from stablestep.setup import Agents, Setup
 
 # x²/2, messages 5 b (1 + Z) x with b = 1 in one of five cases: one coordinate, so that everything is a quadrature.
@@ -16,6 +17,8 @@ MEAN_SQUARE = 0.2  # 2/(1 + A), A = ω + (1 + ω) σ1² = 9
 # Without noise: x_k² = x_0² times (1 − 5h)² for every b = 1, so h = .4 is the edge of everything but the mean.
 MASKED = Setup(Quadratic([1.0]), Agents(1, None, RandomSparsification(4.0)))
 DESCENT, QUARTIC = Setup(Quadratic([3.0]), Agents(1)), Setup(Quartic(1), Agents(1))
+# exp(−x²/2) falls in every direction: no step is too large.
+BUMP = Setup(Function(lambda x: jnp.exp(-jnp.sum(x**2) / 2), 1, minimum=0.0), Agents(1))
 DENSE = np.array([[2.0, 0.6, -0.3], [0.6, 1.0, 0.4], [-0.3, 0.4, 0.7]])
 
 

@@ -14,7 +14,7 @@ from tests.statistics import assert_fails, assert_fraction
 
 def test_gradient_descent_over_x0():
     """x⁴/4: 2/x0²."""
-    etas = np.geomspace(0.1, 10, 21)
+    etas = np.geomspace(0.1, 10, 16)
     found = edge_map(Setup(Quartic(1), Agents(1)), x0=[0.5, 1.0, 2.0], eta=etas, steps=200, runs=1)
     assert found.up.dims == ("x0", "eta") and found.predicted.dims == ("predictor", "x0")
     assert found.x0.values.tolist() == [0.5, 1.0, 2.0] and found["predictor"].values.tolist()[0] == "theorem"
@@ -28,10 +28,10 @@ def test_gradient_descent_over_x0():
 
 def test_a_parameter_of_the_messages(seed):
     """From one coordinate and five steps: up iff |1 − (1 + ω)h| > 1 and at least one message is not 0."""
-    found = edge_map(MASKED, x0=1.0, eta=[0.3, 0.6, 1.1], omega=[1.0, 4.0], steps=5, runs=2000, seed=seed)
+    found = edge_map(MASKED, x0=1.0, eta=[0.6, 1.1], omega=[1.0, 4.0], steps=5, runs=2000, seed=seed)
     assert found.up.dims == ("omega", "eta")
     some = {1.0: 1 - 0.5**5, 4.0: 1 - 0.8**5}
-    for omega, eta, over in ((1.0, 0.3, 0), (1.0, 0.6, 0), (1.0, 1.1, 1), (4.0, 0.3, 0), (4.0, 0.6, 1), (4.0, 1.1, 1)):
+    for omega, eta, over in ((1.0, 0.6, 0), (1.0, 1.1, 1), (4.0, 0.6, 1), (4.0, 1.1, 1)):
         fraction = float(found.up.sel(omega=omega, eta=eta))
         if not over:
             assert fraction == 0
@@ -62,13 +62,13 @@ def test_a_line_that_does_not_apply_is_missing():
 
 def test_the_same_seed_gives_the_same_map():
     one, again, other = (
-        edge_map(MASKED, x0=[1.0], eta=[0.6, 0.7], steps=5, runs=20, seed=seed, lines=()) for seed in (1, 1, 2)
+        edge_map(MASKED, x0=[1.0], eta=[0.6, 1.1], steps=5, runs=2000, seed=seed, lines=()) for seed in (1, 1, 2)
     )
     assert one.identical(again) and not np.array_equal(one.up, other.up) and one.predicted.shape == (0, 1)
 
 
 def test_saved_as_netcdf(tmp_path):
-    found = edge_map(MASKED, x0=[1.0], eta=[0.6, 0.7], steps=5, runs=20)
+    found = edge_map(MASKED, x0=[1.0], eta=[0.6, 1.1], steps=5, runs=2000)
     found.to_netcdf(tmp_path / "map.nc", engine="h5netcdf")
 
 

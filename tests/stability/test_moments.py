@@ -21,8 +21,10 @@ def edge(setup, x0=1.0):
     return found.step
 
 
-@pytest.mark.parametrize("mask", ["own", "shared"])
-@pytest.mark.parametrize(("omega", "sigma1", "count"), [(0, 0, 1), (4, 0, 1), (4, 1, 1), (0, 2, 5), (4, 0.5, 3)])
+@pytest.mark.parametrize(
+    ("omega", "sigma1", "count", "mask"),
+    [(0, 0, 1, "own"), (4, 0, 1, "own"), (0, 2, 5, "own"), (4, 0.5, 3, "own"), (4, 0.5, 3, "shared")],
+)
 def test_one_coordinate(omega, sigma1, count, mask):
     """2/(λ(1 + A/N)), A = ω + (1 + ω) σ1²; a shared mask is not averaged."""
     setup = Setup(Quadratic([3.0]), Agents(count, Gaussian(0.7, sigma1), RandomSparsification(omega), mask=mask))

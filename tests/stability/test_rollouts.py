@@ -2,19 +2,16 @@
 
 import math
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from stablestep.errors import InvalidInput
-from stablestep.problem import Function, Quadratic
+from stablestep.problem import Quadratic
 from stablestep.setup import Agents, Setup
 from stablestep.stability import critical_step
 from stablestep.stability.rollouts import LONGEST, Posterior, _answer, posterior
-from tests.stability.reference import DESCENT, MASKED, MEAN_SQUARE, QUARTIC, SPARSE, log_error
+from tests.stability.reference import BUMP, DESCENT, MASKED, MEAN_SQUARE, QUARTIC, SPARSE, log_error
 from tests.statistics import assert_estimate, assert_fails, assert_fraction, assert_mean
-
-NEVER = Setup(Function(lambda x: jnp.exp(-jnp.sum(x**2) / 2), 1, minimum=0.0), Agents(1))
 
 
 @pytest.mark.parametrize(
@@ -60,7 +57,7 @@ def test_the_first_length_follows_the_messages_and_the_last_is_the_cap():
 
 
 def test_never():
-    found = critical_step(NEVER, x0=0.5, steps=10, longest=30)
+    found = critical_step(BUMP, x0=0.5, steps=10, longest=30)
     assert (found.step, found.low, found.high, found.status) == (math.inf, math.inf, math.inf, "never")
     assert found.cost > 0 and found.details["steps"] == 10
 
@@ -79,7 +76,7 @@ def test_what_the_answer_says():
     assert _answer(None, 7, 90, math.inf).step == math.inf
 
 
-CENTRE, WIDTH, COUNT, REPEATS = -1.3, 0.15, 40, 100
+CENTRE, WIDTH, COUNT, REPEATS = -1.3, 0.15, 24, 100
 
 
 def drawn(generator):
@@ -100,7 +97,7 @@ def test_the_posterior_recovers_a_logistic(seed):
     with assert_fails("half-widths of a third"):
         assert_fraction(np.sum(np.abs(scores) < 1 / 3), REPEATS, 0.6827)
     widths = np.array([one.width for one in found])
-    assert np.exp(np.mean(np.log(widths))) == pytest.approx(WIDTH, rel=0.25)
+    assert WIDTH / 2 < np.exp(np.mean(np.log(widths))) < 1.5 * WIDTH
 
 
 def test_the_posterior_of_a_sharp_edge():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stablestep.problem import Quartic
+from stablestep.problem import DoubleWell, Quartic
 from stablestep.setup import Agents, Setup
 from stablestep.stability.case import case
 from stablestep.stability.runs import Runner
@@ -11,16 +11,16 @@ from tests.stability.reference import MASKED
 from tests.statistics import assert_fails, assert_fraction
 
 
-def descent(x0, eta, steps, blown):
-    """Gradient descent on x⁴/4 step by step: up, blown, steps taken."""
+def descent(well, x0, eta, steps, blown):
+    """Gradient descent on Σ(x² − b)²/4 step by step: up, blown, steps taken."""
     x, values = x0, []
     for k in range(steps):
-        x = x - eta * x**3
-        values.append(np.sum(x**4) / 4)
-        if not values[-1] <= blown * np.sum(x0**4) / 4:
+        x = x - eta * (x**2 - well) * x
+        values.append(np.sum((x**2 - well) ** 2) / 4)
+        if not values[-1] <= blown * np.sum((x0**2 - well) ** 2) / 4:
             return True, True, k + 1
     late = values[steps - max(steps // 5, 1) :]
-    return bool(np.mean(late) > np.sum(x0**4) / 4), False, steps
+    return bool(np.mean(late) > np.sum((x0**2 - well) ** 2) / 4), False, steps
 
 
 @pytest.mark.parametrize(("steps", "blown"), [(1, 1000.0), (4, 1000.0), (25, 1000.0), (25, 2.0), (25, np.inf)])
@@ -29,7 +29,7 @@ def test_descent_step_by_step(steps, blown):
     etas = np.concatenate([np.geomspace(0.05, 5, 23), [1.9, 1.999, 2.001, 2.1]])
     found = Runner(case(Setup(Quartic(2), Agents(3)), x0), len(etas), "float64", blown)(etas, steps)
     with np.errstate(over="ignore", invalid="ignore"):
-        expected = [descent(x0, eta, steps, blown) for eta in etas]
+        expected = [descent(0, x0, eta, steps, blown) for eta in etas]
     assert found.up.tolist() == [up for up, _, _ in expected]
     # Without a threshold only what turns NaN has blown up.
     assert found.blown.tolist() == [gone for _, gone, _ in expected]
@@ -37,9 +37,18 @@ def test_descent_step_by_step(steps, blown):
     assert 0 < found.up.sum() < len(etas)
 
 
+@pytest.mark.parametrize("steps", [14, 15, 25])
+def test_the_last_fifth_decides(steps):
+    """Beyond η = 1/b descent in a double well goes around, at first in cycles, without ever leaving."""
+    x0, etas = np.array([1.2]), np.linspace(1.0, 1.7, 200)
+    found = Runner(case(Setup(DoubleWell(1, b=1.0), Agents(1)), x0), 200, "float64")(etas, steps)
+    expected = [descent(1.0, x0, eta, steps, 1000.0)[0] for eta in etas]
+    assert found.up.tolist() == expected and 20 < sum(expected) < 180 and not found.blown.any()
+
+
 def test_a_tie_is_not_up():
     """h = 2 on x⁴/4 from 1: x ← −x, exactly."""
-    found = Runner(case(Setup(Quartic(2), Agents(3)), [1.0, 0.0]), 27)(np.full(27, 2.0), 25)
+    found = Runner(case(Setup(Quartic(2), Agents(3)), [1.0, 0.0]), 27, "float64")(np.full(27, 2.0), 25)
     assert not found.up.any() and not found.blown.any()
 
 
