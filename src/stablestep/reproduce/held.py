@@ -133,10 +133,10 @@ def _quadrature(count: int, kind: str | None) -> np.ndarray:
     return weights
 
 
-def unbiased(omega: tuple[float, ...], sigma0: float, sigma1: float) -> tuple[Agents, ...]:
-    """One agent for each ω: always sparsified (ω = 0 keeps everything), so that all cases share their compiled kernels."""
+def unbiased(omega: tuple[float, ...], sigma0: float, sigma1: float, count: int = 1) -> tuple[Agents, ...]:
+    """`count` agents for each ω: always sparsified (ω = 0 keeps everything), so that all cases share their compiled kernels."""
     return tuple(
-        Agents(1, noise.Gaussian(sigma0 * (1 + i / 2), sigma1 * (1 + i / 2)), compressor.RandomSparsification(each))
+        Agents(count, noise.Gaussian(sigma0 * (1 + i / 2), sigma1 * (1 + i / 2)), compressor.RandomSparsification(each))
         for i, each in enumerate(omega)
     )
 
