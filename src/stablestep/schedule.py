@@ -273,10 +273,10 @@ class StepLimit(Schedule):
 
     def bind(self, setup, gradient_norm):
         theorem, c = find_result(self.result), self.constants or self._constants(setup, gradient_norm)
-        offset, at_one = (1 / theorem.step_limit(c, norm, self.epsilon, form=self.form) for norm in (0.0, 1.0))
+        offset, slope = theorem.normalization(c, self.epsilon, form=self.form)
         rule = " with E‖∇f‖" if self.expectation else ""
         source = Note(f"{theorem.reference}{rule}; L0 = {c.L0:g}, L1 = {c.L1:g}, ε = {self.epsilon:g}")
-        return Limited(self.eta, self.power, at_one - offset, offset, source, self.expectation)
+        return Limited(self.eta, self.power, slope, offset, source, self.expectation)
 
     def _constants(self, setup: Setup, gradient_norm: float) -> Constants:
         if self.L1 is not None:

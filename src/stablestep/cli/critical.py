@@ -1,20 +1,18 @@
 """`stablestep critical`."""
 
-import json
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from stablestep.cli.app import app, plain_errors, use_all_cores
-from stablestep.cli.limits import step
+from stablestep.cli.show import AsJson, Start, print_json, step
 
 
 @app.command(
     epilog="Examples:\n\n  stablestep critical spec.toml\n\n  stablestep critical spec.toml --method simulation --json"
 )
 def critical(
-    spec: Annotated[Path, typer.Argument(metavar="SPEC.toml", help="The problem, the agents, and x0 in [run].")],
+    spec: Start,
     method: Annotated[
         str,
         typer.Option(
@@ -25,7 +23,7 @@ def critical(
     seed: Annotated[
         int | None, typer.Option("--seed", help="Of every random number; by default that of [run].")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """The largest constant step that is safe from x0, measured (or computed) by the chosen method."""
     with plain_errors():
@@ -39,8 +37,7 @@ def critical(
         chosen = described.run.get("seed", 0) if seed is None else seed
         found = critical_step(described.setup, x0=described.run["x0"], method=method, seed=chosen)
         if as_json:
-            record = {name: _plain(value) for name, value in vars(found).items()}
-            typer.echo(json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False))
+            print_json(vars(found))
             return
         console = Console(highlight=False, markup=False)
         interval = "" if found.low == found.high else f", interval {step(found.low)} – {step(found.high)}"
@@ -50,12 +47,3 @@ def critical(
             if not isinstance(value, dict):
                 console.print(f"{name}: {step(value) if isinstance(value, float) else value}")
         console.print(f"cost: {found.cost} steps of one run")
-
-
-def _plain(value: Any) -> Any:
-    """JSON has no infinity, and keys are strings."""
-    from math import isfinite
-
-    if isinstance(value, dict):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    return None if isinstance(value, float) and not isfinite(value) else value

@@ -1,13 +1,11 @@
 """`stablestep limits`."""
 
-import json
-import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from stablestep.cli.app import app, plain_errors, use_all_cores
+from stablestep.cli.show import AsJson, Start, print_json, step
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -20,14 +18,14 @@ SDE = {"first": "classic (first order)", "new": "new"}
 
 @app.command(epilog="Examples:\n\n  stablestep limits spec.toml\n\n  stablestep limits spec.toml --epsilon 0.9 --json")
 def limits(
-    spec: Annotated[Path, typer.Argument(metavar="SPEC.toml", help="The problem, the agents, and x0 in [run].")],
+    spec: Start,
     epsilon: Annotated[
         float, typer.Option("--epsilon", help="ε in (0, 1): towards 1, larger steps, worse bounds.")
     ] = 0.5,
     L1: Annotated[
         float | None, typer.Option("--L1", help="Which pair (L0, L1); by default the best one at the start.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Step limits of every theorem at the start (as P's Table 2), what dominates them, and what would buy a larger step."""
     with plain_errors():
@@ -42,7 +40,7 @@ def limits(
             described.setup, x0=described.run["x0"], epsilon=epsilon, L1=L1, seed=described.run.get("seed", 0)
         )
         if as_json:
-            typer.echo(json.dumps(as_record(found), indent=2, ensure_ascii=False, allow_nan=False))
+            print_json(as_record(found))
             return
         console = Console()
         console.print(_table(found))
@@ -51,28 +49,19 @@ def limits(
 
 
 def as_record(found: "Advice") -> dict[str, Any]:
-    """The advice as numbers and strings; null where there is no limit."""
-    c = found.constants
+    """The advice as numbers and texts."""
     return {
         "gradient_norm": found.gradient_norm,
         "epsilon": found.epsilon,
-        "constants": {
-            name: value.tolist() if hasattr(value, "tolist") else _finite(value) for name, value in vars(c).items()
-        },
-        "results": [
-            {**vars(row), "printed": _finite(row.printed), "corrected": _finite(row.corrected)} for row in found.rows
-        ],
-        "limit": _finite(found.limit),
+        "constants": vars(found.constants),
+        "results": [vars(row) for row in found.rows],
+        "limit": found.limit,
         "shares": found.shares,
         "constant_step": found.constant_step,
-        "normalization": {"a": found.normalization[0], "b": found.normalization[1]},
+        "normalization": dict(zip("ab", found.normalization)),
         "verdict": found.verdict,
-        "buys": {change: _finite(step) for change, step in found.buys.items()},
+        "buys": found.buys,
     }
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _table(found: "Advice") -> "Table":
@@ -87,15 +76,6 @@ def _table(found: "Advice") -> "Table":
 
 def _applies(row: "Row") -> bool:
     return row.printed is not None or row.corrected is not None
-
-
-def step(value: float | None) -> str:
-    """A step in a table."""
-    from stablestep.report import number
-
-    if value is None:
-        return "–"
-    return number(float(f"{value:.4g}")) if math.isfinite(value) else "no limit"
 
 
 def _sentences(found: "Advice") -> list[str]:

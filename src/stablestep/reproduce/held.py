@@ -86,11 +86,11 @@ def pathwise(name: str, case: Case, kind: str, c: theorem.Constants, runs: int, 
     limit = case.schedule
     assert isinstance(limit, schedule.StepLimit)
     found = theorem.result(name)
-    offset, one = (1 / found.step_limit(c, norm, limit.epsilon) for norm in (0.0, 1.0))
+    offset, slope = found.normalization(c, limit.epsilon)
     sides = []
     for what in (None, kind):
         norms, times = paths(case, what, runs, seed)
-        steps = 1 / np.maximum(offset + (one - offset) * norms, (1 + times) ** limit.power / limit.eta)
+        steps = 1 / np.maximum(offset + slope * norms, (1 + times) ** limit.power / limit.eta)
         weights = _quadrature(len(times), what)
         # h² is part of the right side: its mean over the same runs.
         sides.append(((steps * norms**2) @ weights, float(np.mean(steps**2 @ weights))))

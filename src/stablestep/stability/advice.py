@@ -106,7 +106,6 @@ def advise(setup: Setup, *, x0, epsilon: float = 0.5, L1: float | None = None, s
     rows = tuple(_row(name, c, norm, epsilon) for name in _names(c))
     name = "4.3" if c.signs else "4.2"
     at = result(name)
-    offset, one = (1 / at.step_limit(c, gradient, epsilon) for gradient in (0.0, 1.0))
     return Advice(
         rows,
         c,
@@ -114,7 +113,7 @@ def advise(setup: Setup, *, x0, epsilon: float = 0.5, L1: float | None = None, s
         epsilon,
         _shares(c, norm),
         _constant_step(start, c, epsilon),
-        (offset, one - offset),
+        at.normalization(c, epsilon),
         {change: at.step_limit(other, norm, epsilon) for change, other in _changes(c)},
     )
 

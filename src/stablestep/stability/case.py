@@ -7,6 +7,7 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Float
 
 from stablestep.errors import require
@@ -14,8 +15,11 @@ from stablestep.message import Law, law
 from stablestep.problem import Problem
 from stablestep.record import cast, start, working_dtype
 from stablestep.setup import Setup
+from stablestep.stream import Stream
 
 BLOWN = 1000.0  # a run whose f − f* passes this many times its start has blown up, unless said otherwise
+
+_MESSAGE = 10
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,11 @@ class Case:
         silent = all(group.noise.is_zero and group.compressor.deterministic for group in self.setup.groups)
         return silent and not callable(self.x0)
 
+    def messages(self, law: Law, count: int):
+        """`count` mean messages at the start, from `law` in the working precision."""
+        streams = Stream.seed(self.seed).children(np.arange(count, dtype=np.uint32), tag=_MESSAGE)
+        return _messages(law, streams, self.point)
+
     def require_slope(self) -> None:
         require(
             self.gradient_norm > 0,
@@ -95,6 +104,11 @@ def case(setup: Setup, x0, seed: int = 0) -> Case:
         point = start(x0, setup.problem, 1, seed, kind)[0]
         value, gradient = _value_and_gradient(cast(setup.problem, kind), np.asarray(point))
         return Case(setup, x0, np.asarray(point), float(value), np.asarray(gradient), seed)
+
+
+@eqx.filter_jit
+def _messages(law: Law, streams: Stream, x):
+    return lax.map(lambda stream: law.draw(stream, jnp.asarray(x))[1], streams, batch_size=64)
 
 
 @eqx.filter_jit

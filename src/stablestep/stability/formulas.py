@@ -11,10 +11,8 @@ from stablestep.errors import InvalidInput
 from stablestep.message import Law
 from stablestep.record import cast, working_dtype
 from stablestep.stability.case import Case, CriticalStep, formula
-from stablestep.stream import Stream
 from stablestep.theorem import constants, result
 
-_MESSAGE = 11
 SAMPLES = 512
 DENSE = 2048  # largest dimension whose Hessian's rows are all computed
 
@@ -67,7 +65,7 @@ def _moments(case: Case) -> tuple[np.ndarray, np.ndarray, int]:
             mean, second = _closed(law, x)
             return np.asarray(mean), np.asarray(second), 1
         except InvalidInput:
-            messages = _sampled(law, _streams(case), x)
+            messages = np.asarray(case.messages(law, SAMPLES))
             return np.mean(messages, axis=0), np.mean(np.square(messages), axis=0), SAMPLES
 
 
@@ -89,8 +87,8 @@ def _quadratic_form(case: Case) -> tuple[float, float, int]:
             mean, curved = _curved(law, problem, x)
             return float(case.gradient @ mean), float(curved), x.size + 2
         except InvalidInput:
-            messages = _sampled(law, _streams(case), x)
-            curved = _forms(problem, x, messages)
+            messages = np.asarray(case.messages(law, SAMPLES))
+            curved = np.asarray(_forms(problem, x, messages))
             return float(case.gradient @ np.mean(messages, axis=0)), float(np.mean(curved)), 2 * SAMPLES
 
 
@@ -105,14 +103,6 @@ def _curved(law: Law, problem, x):
     return mean, jnp.vdot(mean, rows @ mean) + trace
 
 
-def _streams(case: Case) -> Stream:
-    return Stream.seed(case.seed).children(np.arange(SAMPLES, dtype=np.uint32), tag=_MESSAGE)
-
-
-def _sampled(law: Law, streams: Stream, x) -> np.ndarray:
-    return np.asarray(jax.jit(lambda: jax.lax.map(lambda stream: law.draw(stream, x)[1], streams, batch_size=32))())
-
-
-def _forms(problem, x, messages) -> np.ndarray:
-    form = eqx.filter_jit(jax.vmap(lambda message: jnp.vdot(message, problem.hessian_product(x, message))))
-    return np.asarray(form(jnp.asarray(messages)))
+@eqx.filter_jit
+def _forms(problem, x, messages):
+    return jax.vmap(lambda message: jnp.vdot(message, problem.hessian_product(x, message)))(messages)

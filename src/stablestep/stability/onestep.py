@@ -5,16 +5,13 @@ from collections.abc import Callable
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import brentq
 
 from stablestep.errors import require
 from stablestep.record import cast, working_dtype
 from stablestep.stability.case import Case, CriticalStep, symmetric
-from stablestep.stream import Stream
 
-_MESSAGE = 10
 SCAN = np.geomspace(1e-6, 1e6, 97)
 
 
@@ -84,19 +81,13 @@ def _growth(case: Case, count: int) -> Callable[[float], np.ndarray]:
     )
     with working_dtype("float64") as kind:
         law, problem = cast(case.law, kind), cast(case.setup.problem, kind)
-        streams = Stream.seed(case.seed).children(np.arange(count, dtype=np.uint32), tag=_MESSAGE)
-        messages = _messages(law, streams, case.point)
+        messages = case.messages(law, count)
 
     def grown(step: float) -> np.ndarray:
         with working_dtype("float64"):
             return (np.asarray(_values(problem, case.point, messages, np.float64(step))) - low) / gap
 
     return grown
-
-
-@eqx.filter_jit
-def _messages(law, streams, x):
-    return jax.lax.map(lambda stream: law.draw(stream, jnp.asarray(x))[1], streams, batch_size=64)
 
 
 @eqx.filter_jit

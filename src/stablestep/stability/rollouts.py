@@ -78,7 +78,7 @@ def guess(case: Case) -> float:
 def _answer(found: Posterior | None, cost: int, length: int, moved: float) -> CriticalStep:
     if found is None:
         return CriticalStep(math.inf, math.inf, math.inf, "never", "rollouts", EDGE, cost, {"steps": length})
-    # The raw posterior is too narrow (it covers 50 to 58 % instead of 68).
+    # The raw posterior is too narrow: members share one logistic, which no real edge is exactly.
     error = math.hypot(1.3 * found.half, 0.03)
     step, spread = math.exp(found.centre), math.log(9) * found.width
     tails = {"step10": math.exp(found.centre - spread), "step90": math.exp(found.centre + spread), "steps": length}

@@ -17,8 +17,6 @@ RESULT = Unbiased(
     reference="P Thm B.1, Eqs. 54-55, 67; S2 Thm A.1",
     method="DSGD",
     sde="first",
-    relative=lambda c: c.A / c.agents,
-    floor=lambda c: c.B / c.agents,
     extra=uncompressed,
     printed_floor=_printed,
 )

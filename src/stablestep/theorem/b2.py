@@ -8,7 +8,5 @@ RESULT = Unbiased(
     reference="P Thm B.2, Eqs. 71-72, 84; S2 Thm 4.1",
     method="DSGD",
     sde="new",
-    relative=lambda c: 1 + c.A / c.agents,
-    floor=lambda c: c.B / c.agents,
     extra=uncompressed,
 )

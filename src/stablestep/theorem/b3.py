@@ -8,7 +8,5 @@ RESULT = Unbiased(
     reference="P Thm B.3, Eqs. 89-90, 101-102; S2 Thm A.3",
     method="DCSGD",
     sde="first",
-    relative=lambda c: c.A / c.agents,
-    floor=lambda c: c.B / c.agents,
     extra=bounded_variance,
 )

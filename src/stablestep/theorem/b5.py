@@ -8,7 +8,5 @@ RESULT = Unbiased(
     reference="P Thm B.5, Eqs. 108-109, 119; S2 Thm 4.2",
     method="DCSGD",
     sde="new",
-    relative=lambda c: 1 + c.A / c.agents,
-    floor=lambda c: c.B / c.agents,
     extra=bounded_variance,
 )

@@ -42,6 +42,11 @@ class Result(abc.ABC):
     def step_limit(self, c: Constants, gradient_norm: float | None, epsilon: float | None, **options) -> float:
         """The largest ηη_t; ∞ where the result asks for nothing."""
 
+    def normalization(self, c: Constants, epsilon: float | None, **options) -> tuple[float, float]:
+        """(a, b) of the limit as a normalized step, 1/(a + b‖∇f‖); b = 0 for signs."""
+        offset, at_one = (1 / self.step_limit(c, norm, epsilon, **options) for norm in (0.0, 1.0))
+        return offset, at_one - offset
+
     @abc.abstractmethod
     def bound(self, c: Constants, eta: float, phi1: float, phi2: float, **options) -> float:
         """The right-hand side."""
@@ -88,19 +93,25 @@ def _no_extra(c: Constants, name: str) -> Hypothesis:
 
 @dataclass(frozen=True, kw_only=True)
 class Unbiased(Result):
-    """If ηη_t ≤ 2ε / ((L0 + L1‖∇f(X_t)‖) R + L1 F) on each path (`pathwise`), then
+    """If ηη_t ≤ 2ε / ((L0 + L1‖∇f(X_t)‖) R + L1 F) on each path, then
 
     E‖∇f(X_t̂)‖² ≤ (S0 + φ² η (L0 + L1) F / 2) / ((1 − ε) φ¹), where t̂ has density η_t/φ¹.
 
-    `relative` is R, the growth of what the model sees of the message's second moment with ‖∇f‖², and `floor` is F, what is left of it at a
-    stationary point. The printed rules have E‖∇f(X_t)‖ in place of the path's own norm: same formula, unsound (see
-    `schedule.StepLimit`). `printed_floor` is the coefficient of φ²η/2 in a bound that is printed differently.
+    R is A/N, the growth of the messages' covariance with ‖∇f‖², and on the new SDE 1 + A/N, that of their second moment; F is B/N, what
+    is left at a stationary point (`Constants.A`, `Constants.B`). The printed rules have E‖∇f(X_t)‖ in place of the path's own norm:
+    same formula, unsound (see `schedule.StepLimit`). `printed_floor` is the coefficient of φ²η/2 in a bound that is printed differently.
     """
 
-    relative: Callable[[Constants], float]
-    floor: Callable[[Constants], float]
     extra: Callable[[Constants, str], Hypothesis] = _no_extra
     printed_floor: Callable[[Constants, float], float] | None = None
+
+    def relative(self, c: Constants) -> float:
+        """R."""
+        return (self.sde == "new") + c.A / c.agents
+
+    def floor(self, c: Constants) -> float:
+        """F."""
+        return c.B / c.agents
 
     def hypotheses(self, c, **options):
         chosen = variant(options)

@@ -15,7 +15,5 @@ RESULT = Unbiased(
     reference="P Thm 4.1 = B.4, Eqs. 4-5, 104-105; S2 Thm A.4",
     method="DCSGD",
     sde="first",
-    relative=lambda c: c.A / c.agents,
-    floor=lambda c: c.B / c.agents,
     printed_floor=_printed,
 )

@@ -8,6 +8,4 @@ RESULT = Unbiased(
     reference="P Thm 4.2 = B.6, Eqs. 16-17; S2 Thm 4.3",
     method="DCSGD",
     sde="new",
-    relative=lambda c: 1 + c.A / c.agents,
-    floor=lambda c: c.B / c.agents,
 )

@@ -1,0 +1,35 @@
+"""How the commands on one spec are asked, and how they show numbers."""
+
+import json
+import math
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Start = Annotated[Path, typer.Argument(metavar="SPEC.toml", help="The problem, the agents, and x0 in [run].")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def print_json(record: dict[str, Any]) -> None:
+    """Print a record of numbers, texts, lists and arrays; JSON has no infinity (null), and its keys are texts."""
+    typer.echo(json.dumps(plain(record), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, list):
+        return [plain(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def step(value: float | None) -> str:
+    """A step in a table."""
+    from stablestep.report import number
+
+    if value is None:
+        return "–"
+    return number(float(f"{value:.4g}")) if math.isfinite(value) else "no limit"
