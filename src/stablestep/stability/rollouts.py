@@ -1,34 +1,15 @@
-"""The adaptive ladder of short rollouts: a few runs, each with its own step, placed where the answer is still open."""
+"""The adaptive ladder of short rollouts of a setup: a few runs, each with its own step."""
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
-from scipy.special import log_expit
 
-from stablestep.errors import require
-from stablestep.stability.case import Case, CriticalStep, symmetric
+from stablestep.stability.case import Case, CriticalStep
+from stablestep.stability.ladder import LONGEST, TOLERANCE, edge
 from stablestep.stability.onestep import one_step_log
 from stablestep.stability.runs import EDGE, Runner
 
-TOLERANCE = 0.03
-FEWEST, LONGEST = 30, 450
-ROUNDS = 40
-MARGIN = math.log(8)  # of the first window, and how far an answer outside it moves the window
-FAR = 12  # moves after which there is no edge
-SHARP = 1.25  # η90/η10 below which an edge is called sharp
-MOVED = 0.05
-WIDTHS = np.geomspace(1e-3, 2.0, 48)
-
-
-@dataclass(frozen=True)
-class Posterior:
-    """What the members say of the centre of a logistic in log h, and of its width: mean, 68 % half-width, mean width."""
-
-    centre: float
-    half: float
-    width: float
+FEWEST = 30
 
 
 def rollouts(
@@ -41,23 +22,9 @@ def rollouts(
         steps: the first T; by default max(30, 10(1+ω)/N).
         tolerance: 68 % half-width in log h at which a ladder stops.
     """
-    require(members >= 4, f"members is {members}, but a round needs at least 4.")
-    require(steps is None or steps >= 5, f"steps is {steps}, but a rollout needs at least 5 steps.")
-    require(longest >= 5, f"longest is {longest}, but a rollout needs at least 5 steps.")
-    require(0 < tolerance < math.inf, f"tolerance is {tolerance}, but must be greater than 0.")
     case.require_slope()
-    length = min(longest, steps or max(FEWEST, math.ceil(10 * (1 + _omega(case)) / case.setup.count)))
-    runner = Runner(case, members)
-    ladder = _Ladder(runner, tolerance)
-    found = ladder.climb(guess(case), MARGIN / 2, length)
-    moved = math.inf
-    while length < longest and found is not None:
-        length, before = min(3 * length, longest), found
-        found = ladder.climb(before.centre, max(4 * before.half, 4 * before.width, MOVED), length)
-        moved = abs(found.centre - before.centre) if found is not None else math.inf
-        if moved < MOVED:
-            break
-    return _answer(found, ladder.cost, length, moved)
+    length = steps if steps is not None else max(FEWEST, math.ceil(10 * (1 + _omega(case)) / case.setup.count))
+    return edge(Runner(case, members), guess(case), EDGE, length, longest, tolerance)
 
 
 def _omega(case: Case) -> float:
@@ -73,94 +40,3 @@ def guess(case: Case) -> float:
         if 0 < step < math.inf:
             return math.log(step)
     return float(np.log(case.dimensionless(np.ones(1)))[0])
-
-
-def _answer(found: Posterior | None, cost: int, length: int, moved: float) -> CriticalStep:
-    if found is None:
-        return CriticalStep(math.inf, math.inf, math.inf, "never", "rollouts", EDGE, cost, {"steps": length})
-    # The raw posterior is too narrow: members share one logistic, which no real edge is exactly.
-    error = math.hypot(1.3 * found.half, 0.03)
-    step, spread = math.exp(found.centre), math.log(9) * found.width
-    tails = {"step10": math.exp(found.centre - spread), "step90": math.exp(found.centre + spread), "steps": length}
-    status = "sharp" if 2 * spread <= math.log(SHARP) else "soft"
-    # At the cap the last tripling may have been cut short: compare with what was asked of a full one.
-    if length >= LONGEST and moved >= MOVED and math.isfinite(moved):
-        status = "horizon-dependent"
-    return CriticalStep(step, *symmetric(step, error), status, "rollouts", EDGE, cost, tails)
-
-
-class _Ladder:
-    """Rounds of members for one case; every round has randomness of its own."""
-
-    def __init__(self, runner: Runner, tolerance: float):
-        self.runner, self.tolerance = runner, tolerance
-        self.cost = self.batch = 0
-
-    def climb(self, centre: float, reach: float, length: int) -> Posterior | None:
-        """The posterior for rollouts of this length, or None where no step is too large."""
-        logs, ups, moves = np.zeros(0), np.zeros(0, bool), 0
-        for _ in range(ROUNDS):
-            placed = self._placed(centre, reach)
-            ended = self.runner(np.exp(placed), length, self.batch)
-            self.batch, self.cost = self.batch + 1, self.cost + ended.steps
-            logs, ups = np.append(logs, placed), np.append(ups, ended.up)
-            if (outside := self._outside(logs, ups)) is not None:
-                moves += 1
-                if moves > FAR:
-                    return None
-                centre = outside
-                continue
-            found = posterior(logs, ups)
-            if found.half <= self.tolerance and len(logs) > self.runner.members:
-                return found
-            centre, reach = found.centre, max(2.5 * found.half, 2 * found.width, self.tolerance)
-        return posterior(logs, ups)
-
-    def _placed(self, centre: float, reach: float) -> Float[np.ndarray, " members"]:
-        """Stratified in the window: one member in each of as many equal parts."""
-        count = self.runner.members
-        jitter = np.random.default_rng([self.runner.case.seed, self.batch]).uniform(size=count)
-        return centre + reach * (2 * (np.arange(count) + jitter) / count - 1)
-
-    @staticmethod
-    def _outside(logs: Float[np.ndarray, " n"], ups: Bool[np.ndarray, " n"]) -> float | None:
-        """The centre of the next window where no member so far has ended on the other side."""
-        if ups.all():
-            return float(logs.min()) - MARGIN / 2
-        return float(logs.max()) + MARGIN / 2 if not ups.any() else None
-
-
-def posterior(logs: Float[np.ndarray, " n"], ups: Bool[np.ndarray, " n"]) -> Posterior:
-    """Centre and width of P(up) = 1/(1 + exp(−(log h − centre)/width)), with a flat prior on a grid (width: in its logarithm).
-
-    >>> logs = np.linspace(-1, 1, 200)
-    >>> found = posterior(logs, logs > 0.3)
-    >>> round(found.centre, 1), found.half < 0.02
-    (0.3, True)
-    """
-    pad = 0.25 * (logs.max() - logs.min())
-    low, _, high, spacing, _ = _quantiles(np.linspace(logs.min() - pad, logs.max() + pad, 301), logs, ups)
-    reach = 6 * (high - low) + spacing
-    low, middle, high, spacing, width = _quantiles(np.linspace(low - reach, high + reach, 301), logs, ups)
-    return Posterior(middle, max(high - low, spacing) / 2, width)
-
-
-def _quantiles(centres, logs, ups) -> tuple[float, float, float, float, float]:
-    """16 %, 50 % and 84 % of the centre on this grid, the grid's spacing, and the mean width."""
-    weights = _weights(centres, logs, ups)
-    low, middle, high = np.interp([0.16, 0.5, 0.84], np.cumsum(weights.sum(axis=1)), centres).tolist()
-    return low, middle, high, float(centres[1] - centres[0]), float(np.exp(weights.sum(axis=0) @ np.log(WIDTHS)))
-
-
-def _weights(centres, logs, ups) -> Float[np.ndarray, "centres widths"]:
-    below, above = np.sort(logs[~ups]), np.sort(logs[ups])
-    scaled = WIDTHS[None, :, None]
-    log = sum(
-        (
-            log_expit(sign * (values[None, None, :] - centres[:, None, None]) / scaled).sum(axis=-1)
-            for sign, values in ((-1, below), (1, above))
-        ),
-        np.zeros((len(centres), len(WIDTHS))),
-    )
-    weights = np.exp(log - log.max())
-    return weights / weights.sum()

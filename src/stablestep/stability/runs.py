@@ -32,6 +32,7 @@ class Runner:
 
     def __init__(self, case: Case, members: int, dtype: str = "float32", blown: float = BLOWN):
         self.case, self.members, self.dtype, self.blown = case, members, dtype, blown
+        self.seed = case.seed
         low = case.setup.problem.minimum
         with working_dtype(dtype) as kind:
             self.minimum = kind.type(0.0 if low is None else low)

@@ -7,7 +7,8 @@ from scipy.stats import binomtest
 
 from stablestep.errors import require
 from stablestep.stability.case import BLOWN, Case, CriticalStep
-from stablestep.stability.rollouts import MARGIN, guess
+from stablestep.stability.ladder import MARGIN
+from stablestep.stability.rollouts import guess
 from stablestep.stability.runs import EDGE, Runner
 
 PRECISE = 1e-4  # of log h, without randomness
