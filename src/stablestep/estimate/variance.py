@@ -1,0 +1,64 @@
+"""σ0² and σ1²: how the variance of one worker's gradient depends on the gradient."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import nnls
+
+from stablestep.errors import require
+from stablestep.estimate.value import Estimate, bootstrap, finite
+
+
+@dataclass(frozen=True)
+class AffineVariance:
+    """σ0² and σ1², each per coordinate."""
+
+    sigma0_sq: Estimate
+    sigma1_sq: Estimate
+
+    def __call__(self, gradient_sq):
+        """σ0² + σ1²‖∇f‖²."""
+        return self.sigma0_sq.value + self.sigma1_sq.value * np.asarray(gradient_sq)
+
+
+def affine_variance(gradient_sq, variance) -> AffineVariance:
+    """The fit variance ≈ σ0² + σ1²‖∇f‖² with σ0², σ1² ≥ 0 (P Def. 3.2), by least squares of relative errors.
+
+    A variance measured from n workers has a relative error that does not depend on its size, hence the weights. Resampled points give
+    the intervals.
+
+    Args:
+        gradient_sq: ‖∇f‖² [p ≥ 3] at points of a run, without the noise's own share: ‖ḡ‖² − (total variance)/n for a mean ḡ of n.
+        variance: the variance of one coordinate of one worker's gradient there [p], averaged over coordinates.
+
+    Raises:
+        InvalidInput: for fewer than three points, different lengths, negative or not finite values.
+
+    >>> found = affine_variance([1.0, 2.0, 3.0, 4.0], [0.7, 0.9, 1.1, 1.3])
+    >>> round(found.sigma0_sq.value, 9), round(found.sigma1_sq.value, 9)
+    (0.5, 0.2)
+    """
+    squares = finite("gradient_sq", gradient_sq, at_least=3)
+    spread = finite("variance", variance, at_least=3)
+    require(
+        len(squares) == len(spread),
+        f"gradient_sq has {len(squares)} points and variance {len(spread)}; give one of each for every point.",
+    )
+    require(bool(np.all(squares >= 0)), f"gradient_sq has {squares.min()}, but squares are at least 0.")
+    require(bool(np.all(spread >= 0)), f"variance has {spread.min()}, but variances are at least 0.")
+    whole = _fit(squares, spread)
+    return AffineVariance(*bootstrap(lambda chosen: _fit(squares[chosen], spread[chosen]), len(squares), whole))
+
+
+def _fit(squares: np.ndarray, spread: np.ndarray) -> tuple[float, float]:
+    noisy = spread > 0
+    if not noisy.any():
+        return 0.0, 0.0
+    weights = 1 / spread[noisy]
+    # In units of the largest square, so that both columns are of one size.
+    unit = float(squares.max()) or 1.0
+    columns = np.stack([weights, squares[noisy] / unit * weights], axis=1)
+    scale = np.linalg.norm(columns, axis=0)
+    scale[scale == 0] = 1.0
+    constant, growth = nnls(columns / scale, np.ones(len(weights)))[0] / scale
+    return float(constant), float(growth / unit)

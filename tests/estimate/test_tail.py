@@ -1,0 +1,76 @@
+"""ν from samples whose law is known, and what must not change it."""
+
+import numpy as np
+import pytest
+
+from stablestep.errors import InvalidInput
+from stablestep.estimate import tail
+from stablestep.estimate.tail import hill
+from tests.statistics import assert_fails, assert_fraction
+
+WORKERS, COORDINATES, REPEATS = 24, 400, 40
+
+
+def drawn(generator, nu, coordinates=COORDINATES):
+    """Student-t samples, every coordinate with a scale and a place of its own."""
+    scale, place = np.exp(2 * generator.normal(size=coordinates)), generator.normal(size=coordinates)
+    noise = (
+        generator.standard_t(nu, (WORKERS, coordinates))
+        if nu < np.inf
+        else generator.normal(size=(WORKERS, coordinates))
+    )
+    return place + scale * noise
+
+
+@pytest.mark.parametrize("nu", [1.5, 3.0])
+def test_the_interval_holds_nu(seed, nu):
+    generator = np.random.default_rng(seed)
+    found = [tail(drawn(generator, nu)).nu for _ in range(REPEATS)]
+    assert_fraction(sum(one.low <= nu <= one.high for one in found), REPEATS, 0.88)
+    with assert_fails("1.3 times heavier"):
+        assert_fraction(sum(one.low <= nu / 1.3 <= one.high for one in found), REPEATS, 0.88)
+
+
+def test_gaussian_noise_has_no_tail(seed):
+    found = tail(drawn(np.random.default_rng(seed), np.inf, 4000))
+    assert found.nu.low > 15 and found.variance == "finite"
+
+
+def test_infinite_variance_is_called_so_and_finite_is_not(seed):
+    """What an α-stable fit gets wrong: ν = 2.5 has a variance."""
+    generator = np.random.default_rng(seed)
+    assert tail(drawn(generator, 1.2, 4000)).variance == "infinite"
+    assert tail(drawn(generator, 2.8, 4000)).variance == "finite"
+
+
+def test_the_scale_of_each_coordinate_does_not_matter(seed):
+    """Pooling without a scale for each coordinate would make Gaussian noise of different scales look heavy."""
+    samples = drawn(np.random.default_rng(seed), 4.0)
+    found, scaled = tail(samples), tail(samples * np.geomspace(1e-8, 1e8, COORDINATES) + 3.0)
+    assert scaled.nu.value == pytest.approx(found.nu.value, rel=1e-6)
+    assert scaled.hill.value == pytest.approx(found.hill.value, rel=1e-6)
+
+
+def test_hill_on_exact_quantiles():
+    """The quantiles of a Pareto law give its index at every share."""
+    level = (np.arange(200_000) + 0.5) / 200_000
+    np.testing.assert_allclose(hill(level[:, None] ** (-1 / 1.7)), 1.7, rtol=0.01)
+
+
+def test_dead_coordinates_are_left_out(seed):
+    samples = drawn(np.random.default_rng(seed), 3.0)
+    assert tail(np.hstack([samples, np.zeros_like(samples)])).nu == tail(samples).nu
+
+
+@pytest.mark.parametrize(
+    ("gradients", "message"),
+    [
+        (np.ones((7, 5)), "n ≥ 8"),
+        (np.ones(40), r"shape \(40,\)"),
+        (np.ones((8, 5)), "no coordinate varies"),
+        (np.full((8, 5), np.nan), "not finite"),
+    ],
+)
+def test_bad_input(gradients, message):
+    with pytest.raises(InvalidInput, match=message):
+        tail(gradients)
