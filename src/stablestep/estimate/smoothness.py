@@ -51,7 +51,11 @@ def smoothness(gradient_norm, curvature, at: float | None = None) -> Smoothness:
     centre = float(norms.mean()) if at is None else float(at)
     require(centre >= 0, f"at is {at}, but must be a gradient norm of at least 0.")
     whole = _envelope(norms, bent, centre)
-    constant, growth = bootstrap(lambda chosen: _envelope(norms[chosen], bent[chosen], centre), len(norms), whole)
+
+    def again(chosen: np.ndarray) -> tuple[float, float]:
+        return _envelope(norms[chosen], bent[chosen], float(norms[chosen].mean()) if at is None else centre)
+
+    constant, growth = bootstrap(again, len(norms), whole)
     return Smoothness(constant, growth, centre)
 
 

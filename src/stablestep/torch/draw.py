@@ -17,7 +17,7 @@ def drawer(like: torch.Tensor, seed: int, step: int, parameter: int, worker: int
     True
     """
     generator = torch.Generator(like.device)
-    generator.manual_seed(_mixed(seed, step, parameter, _SHARED if worker is None else worker))
+    generator.manual_seed(mixed(seed, step, parameter, _SHARED if worker is None else worker))
     dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
 
     def draw(count: int) -> torch.Tensor:
@@ -26,7 +26,8 @@ def drawer(like: torch.Tensor, seed: int, step: int, parameter: int, worker: int
     return draw
 
 
-def _mixed(*numbers: int) -> int:
+def mixed(*numbers: int) -> int:
+    """A whole number from whole numbers, as good as random."""
     # torch's generator on the CPU looks at 32 bits only, so neighbouring numbers have to be spread first.
     digest = hashlib.blake2b(repr(numbers).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1

@@ -1,0 +1,255 @@
+"""What a probe found, and what follows from it: as a table, as JSON, as a picture."""
+
+import io
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group
+from rich.table import Table
+
+from stablestep.errors import InvalidInput
+from stablestep.estimate import AffineVariance, Estimate, Smoothness, Tail
+from stablestep.stability.case import CriticalStep
+from stablestep.torch import picture
+from stablestep.torch.link import Link
+from stablestep.torch.survey import Point
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The largest stable step by one predictor: constant, and η0 of the rule η0/(1 + Ĝ); `reason` says why there is none."""
+
+    predictor: str
+    constant: CriticalStep | None
+    normalized: CriticalStep | None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Advice:
+    """The constants of a run, with 90 % intervals, and what they allow for plain SGD.
+
+    Attributes:
+        points: of the survey, the first one where the model stands.
+        smoothness: L0, L1: the line above ‖∇²f‖ at all points.
+        variance: σ0², σ1² of one coordinate of one worker's gradient.
+        tail: ν of the noise at the start, and Hill's estimate.
+        omega: E‖C(g) − g‖²/‖g‖² as measured (of signs: of their best multiple); stated_omega: the compressor's own, None if it is biased.
+        limits: each predictor's steps; `predictor` is the one that `step` and `eta0` rest on.
+        normalization: (a, b) of the theorem's safe step 1/(a + b‖∇f‖) at ε = ½, None where no theorem applies.
+        bearable_omega: the ω that halves the theorem's step, against no compression, with this noise and this N.
+        omega_at_lr: the largest ω at which the theorem allows `lr` (ε → 1), if lr was given; 0 if none does.
+        links: the time of a step with and without compression.
+    """
+
+    agents: int
+    dim: int
+    compressor: str
+    points: tuple[Point, ...]
+    smoothness: Smoothness
+    variance: AffineVariance
+    tail: Tail | None
+    omega: Estimate
+    stated_omega: float | None
+    limits: tuple[Limit, ...]
+    predictor: str
+    normalization: tuple[float, float] | None
+    bearable_omega: float | None
+    omega_at_lr: float | None
+    links: tuple[Link, ...]
+
+    @property
+    def step(self) -> CriticalStep | None:
+        """The largest stable constant step."""
+        return self._chosen.constant
+
+    @property
+    def eta0(self) -> CriticalStep | None:
+        """The largest stable η0 of `rule.LocalNorms`."""
+        return self._chosen.normalized
+
+    @property
+    def _chosen(self) -> Limit:
+        return next(limit for limit in self.limits if limit.predictor == self.predictor)
+
+    @property
+    def constant_is_safe(self) -> bool:
+        """Whether curvature did not grow with the gradient where the probe looked: L1's interval reaches 0."""
+        return self.smoothness.L1.low <= 0
+
+    @property
+    def verdict(self) -> str:
+        """In sentences."""
+        step = self.step.step if self.step is not None else math.nan
+        eta0 = self.eta0.step if self.eta0 is not None else math.nan
+        norms = [point.gradient_norm for point in self.points]
+        seen = f"between gradient norms of {min(norms):.3g} and {max(norms):.3g}"
+        if self.constant_is_safe:
+            first = f"Curvature did not grow with the gradient {seen}: a constant step below {step:.3g} is safe there."
+        else:
+            first = (
+                f"Curvature grew with the gradient {seen}: a constant step has no safe value everywhere. Largest stable steps from here: "
+                f"{step:.3g} constant, η0 = {eta0:.3g} with rule.LocalNorms, which adapts."
+            )
+        return f"{first} {self._compression}".strip()
+
+    @property
+    def _compression(self) -> str:
+        paying = [link for link in self.links if link.pays]
+        if self.compressor.startswith("Identity"):
+            return ""
+        if not paying:
+            return "Compressing does not pay on any link that was looked at: coding takes longer than it saves."
+        return f"Compressing pays on links up to {_rate(max(link.rate for link in paying))}."
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, as JSON takes it; what is not finite is None."""
+        return _plain(
+            {
+                "agents": self.agents,
+                "dim": self.dim,
+                "compressor": self.compressor,
+                "constants": {
+                    "L0": self.smoothness.L0,
+                    "L1": self.smoothness.L1,
+                    "sigma0_sq": self.variance.sigma0_sq,
+                    "sigma1_sq": self.variance.sigma1_sq,
+                    "nu": None if self.tail is None else self.tail.nu,
+                    "hill": None if self.tail is None else self.tail.hill,
+                    "omega": self.omega,
+                },
+                "stated_omega": self.stated_omega,
+                "variance_is": None if self.tail is None else self.tail.variance,
+                "limits": {limit.predictor: _limit(limit) for limit in self.limits},
+                "predictor": self.predictor,
+                "step": self.step and self.step.step,
+                "eta0": self.eta0 and self.eta0.step,
+                "constant_is_safe": self.constant_is_safe,
+                "normalization": self.normalization,
+                "bearable_omega": self.bearable_omega,
+                "omega_at_lr": self.omega_at_lr,
+                "links": [
+                    vars(link) | {"speedup": link.speedup, "headroom": link.headroom, "pays": link.pays}
+                    for link in self.links
+                ],
+                "points": [_point(point) for point in self.points],
+                "verdict": self.verdict,
+            }
+        )
+
+    def save(self, path: Path | str) -> Path:
+        """Write `to_dict()` as JSON.
+
+        Raises:
+            InvalidInput: if the file cannot be written.
+        """
+        return _written(Path(path), json.dumps(self.to_dict(), indent=1, ensure_ascii=False).encode())
+
+    def plot(self, path: Path | str) -> Path:
+        """Draw curvature against gradient norm with the fitted line, noise against gradient norm, and the tail, into a png, svg or pdf.
+
+        Raises:
+            InvalidInput: if the file cannot be written.
+        """
+        path, buffer = Path(path), io.BytesIO()
+        kind = path.suffix.lstrip(".").lower() or "png"
+        drawn = picture.draw(self)
+        if kind not in drawn.canvas.get_supported_filetypes():
+            raise InvalidInput(f'path is "{path}", but pictures end in .png, .svg or .pdf.')
+        drawn.savefig(buffer, format=kind, dpi=150)
+        return _written(path, buffer.getvalue())
+
+    def __rich__(self) -> Group:
+        return Group(_constants_table(self), _limits_table(self), _links_table(self), self.verdict)
+
+    def __str__(self) -> str:
+        console = Console(file=io.StringIO(), width=110, highlight=False)
+        console.print(self)
+        return console.file.getvalue().rstrip()  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _constants_table(advice: Advice) -> Table:
+    table = Table(title=f"{advice.agents} workers, {advice.dim} parameters, {advice.compressor}", title_justify="left")
+    for head in ("constant", "value (90 %)", "what it is"):
+        table.add_column(head)
+    per = "of one coordinate of one worker's gradient"
+    table.add_row("L0", str(advice.smoothness.L0), "curvature at gradient 0: ‖∇²f‖ ≤ L0 + L1‖∇f‖ at all points seen")
+    table.add_row("L1", str(advice.smoothness.L1), "how it grows with the gradient")
+    table.add_row("σ0²", str(advice.variance.sigma0_sq), f"variance {per}, gradient 0")
+    table.add_row("σ1²", str(advice.variance.sigma1_sq), "how it grows with ‖∇f‖²")
+    if advice.tail is not None:
+        table.add_row("ν", str(advice.tail.nu), f"tail of the noise: its variance is {advice.tail.variance}")
+        table.add_row(
+            "Hill", str(advice.tail.hill), "tail index " + ("" if advice.tail.steady else "(moves: no power law)")
+        )
+    stated = "" if advice.stated_omega is None else f"; the compressor states {advice.stated_omega:.3g}"
+    table.add_row("ω", str(advice.omega), f"‖C(g) − g‖²/‖g‖² as measured{stated}")
+    return table
+
+
+def _limits_table(advice: Advice) -> Table:
+    table = Table(title="largest stable steps of plain SGD", title_justify="left")
+    for head in ("predictor", "constant step", "η0 of η0/(1 + Ĝ)", ""):
+        table.add_column(head)
+    for limit in advice.limits:
+        chosen = " (the advice)" if limit.predictor == advice.predictor else ""
+        table.add_row(limit.predictor + chosen, _step(limit.constant), _step(limit.normalized), limit.reason)
+    return table
+
+
+def _links_table(advice: Advice) -> Table:
+    table = Table(title="a step on a link, without overlap", title_justify="left")
+    for head in ("link", "uncompressed", "compressed", "faster by", "at best", "pays"):
+        table.add_column(head, justify="right")
+    for link in advice.links:
+        times = (f"{1e3 * seconds:.3g} ms" for seconds in (link.dense, link.compressed))
+        table.add_row(
+            _rate(link.rate), *times, f"{link.speedup:.2f}x", f"{link.headroom:.2f}x", "yes" if link.pays else "no"
+        )
+    return table
+
+
+def _step(found: CriticalStep | None) -> str:
+    if found is None:
+        return "–"
+    if not math.isfinite(found.step):
+        return "no limit"
+    return f"{found.step:.3g}" if found.low == found.high else f"{found.step:.3g} ({found.low:.3g} to {found.high:.3g})"
+
+
+def _rate(rate: float) -> str:
+    return f"{rate / 1e9:.3g} Gbit/s" if rate >= 1e9 else f"{rate / 1e6:.3g} Mbit/s"
+
+
+def _limit(limit: Limit) -> dict[str, Any]:
+    return {"constant": _vars(limit.constant), "normalized": _vars(limit.normalized), "reason": limit.reason}
+
+
+def _point(point: Point) -> dict[str, Any]:
+    return vars(point) | {"gradient_norm": point.gradient_norm, "model": point.model and point.model.step}
+
+
+def _vars(found: CriticalStep | None) -> dict[str, Any] | None:
+    return None if found is None else vars(found)
+
+
+def _plain(value: Any) -> Any:
+    """As JSON takes it."""
+    if isinstance(value, Estimate):
+        return value.to_dict()
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _written(path: Path, content: bytes) -> Path:
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise InvalidInput(f'"{path}" cannot be written: {error.strerror}. Choose a folder that exists.') from error
+    return path
