@@ -6,7 +6,7 @@ PIP := $(VENV)/bin/python -m pip -qq --disable-pip-version-check
 QUICK_FLAG := $(if $(filter-out 0 no false,$(QUICK)),--quick)
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test lint format bench wheel clean
+.PHONY: help reproduce test lint format bench link predict wheel clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "  %-16s %s\n", $$1, $$2 }'
@@ -29,6 +29,12 @@ format: $(VENV)/.developed ## rewrite the sources as the linter wants them
 
 bench: $(VENV)/.measured ## measure the speed against NumPy, PyTorch, plain JAX, diffrax and torchsde
 	@$(VENV)/bin/python -m benchmarks
+
+link: $(VENV)/.developed ## measure training steps over slow links (network namespaces and tc)
+	@$(VENV)/bin/python -m benchmarks.link
+
+predict: $(VENV)/.developed ## compare predicted and real edges of two trainings (about an hour); the report shows the record
+	@$(VENV)/bin/python examples/training/predict.py
 
 wheel: $(VENV)/.developed ## build dist/*.whl and install it into an environment of its own
 	@rm -rf dist build/wheel

@@ -1,6 +1,6 @@
 """StableStep: which step size holds when gradients are noisy and compressed, and what normalization does it need?"""
 
-from stablestep import compressor, message, noise, plot, problem, schedule, sde, stability, theorem
+from stablestep import compressor, estimate, message, noise, plot, problem, schedule, sde, stability, theorem
 from stablestep.compare import compare, quadratic_order, weak_order
 from stablestep.errors import InvalidInput
 from stablestep.sde import integrate
@@ -13,6 +13,7 @@ __all__ = [
     "Setup",
     "compare",
     "compressor",
+    "estimate",
     "integrate",
     "message",
     "noise",

@@ -74,6 +74,7 @@ def test_the_omega_that_can_be_borne_halves_the_step(advice):
     assert limit(advice.bearable_omega) == pytest.approx(limit(0.0) / 2)
     assert limit(advice.omega_at_lr) == pytest.approx(0.02)
     assert limit(2.0) == pytest.approx(advice.limits[-1].constant.step)
+    assert 2 * sst.rule.StepLimit("4.2", advice.constants).limit(norm) == pytest.approx(limit(2.0))
 
 
 def test_normalization_is_the_theorems(advice):

@@ -13,6 +13,7 @@ from rich.table import Table
 from stablestep.errors import InvalidInput
 from stablestep.estimate import AffineVariance, Estimate, Smoothness, Tail
 from stablestep.stability.case import CriticalStep
+from stablestep.theorem import Constants
 from stablestep.torch import picture
 from stablestep.torch.link import Link
 from stablestep.torch.survey import Point
@@ -39,6 +40,7 @@ class Advice:
         tail: ν of the noise at the start, and Hill's estimate.
         omega: E‖C(g) − g‖²/‖g‖² as measured (of signs: of their best multiple); stated_omega: the compressor's own, None if it is biased.
         limits: each predictor's steps; `predictor` is the one that `step` and `eta0` rest on.
+        constants: for `theorem.Result`s and `rule.StepLimit`.
         normalization: (a, b) of the theorem's safe step 1/(a + b‖∇f‖) at ε = ½, None where no theorem applies.
         bearable_omega: the ω that halves the theorem's step, against no compression, with this noise and this N.
         omega_at_lr: the largest ω at which the theorem allows `lr` (ε → 1), if lr was given; 0 if none does.
@@ -56,6 +58,7 @@ class Advice:
     stated_omega: float | None
     limits: tuple[Limit, ...]
     predictor: str
+    constants: Constants
     normalization: tuple[float, float] | None
     bearable_omega: float | None
     omega_at_lr: float | None

@@ -57,5 +57,10 @@ def squared_norm(values: Tensor) -> Tensor:
     """Σ v² in float64."""
     if values.device.type != "cpu":
         return torch.linalg.vector_norm(values, dtype=torch.float64).square()
-    pieces = [piece.double() for piece in values.split(PIECE)]
-    return torch.stack([piece.dot(piece) for piece in pieces]).sum() if pieces else torch.zeros((), dtype=torch.float64)
+    # One piece at a time in double precision, so that it stays in the cache.
+    squares = [_square(piece.double()) for piece in values.split(PIECE)]
+    return torch.stack(squares).sum() if squares else torch.zeros((), dtype=torch.float64)
+
+
+def _square(values: Tensor) -> Tensor:
+    return values.dot(values)

@@ -43,9 +43,10 @@ class Part:
 
     def from_sum(self, payload: Tensor) -> None:
         """Write the message of a payload that was averaged on the way."""
-        total = torch.zeros_like(working(self.flat))
+        total = working(self.flat).zero_()  # the gradient itself, unless it is of half precision
         self.codec.add(total, payload, self.plans[self.rank])
-        self.flat.copy_(total)
+        if total is not self.flat:
+            self.flat.copy_(total)
 
     def from_rows(self, rows: Tensor) -> None:
         """Write the mean of the messages in all workers' rows."""

@@ -114,6 +114,7 @@ def _advice(workers: Workers, predictor: str, steps: int, points: int, lr: float
         stated_omega=workers.omega if workers.unbiased else None,
         limits=tuple(rows),
         predictor=predictor,
+        constants=constants,
         normalization=None if theorem is None else result(_name(workers)).normalization(constants, 0.5),
         bearable_omega=_bearable(workers, constants, here) if workers.unbiased else None,
         omega_at_lr=_allowing(workers, constants, here, lr) if workers.unbiased and lr is not None else None,

@@ -1,0 +1,19 @@
+"""An image classifier, by four methods: torchrun --nproc_per_node 4 examples/training/digits.py [--steps K] [--seed S] [--out DIR]"""
+
+from tasks import digits
+from train import Method, main
+
+from stablestep.compressor import Identity, RandK, Sign
+from stablestep.torch.rule import LocalNorms
+
+SPARSE, ETA0 = RandK(fraction=0.05), 0.2
+
+METHODS = (
+    Method("plain DDP", Identity(), ETA0),
+    Method("RandK 5 %", SPARSE, ETA0),
+    Method("RandK 5 %, normalized", SPARSE, ETA0, LocalNorms),
+    Method("sign, decaying step", Sign(), 0.01, decay=0.5),
+)
+
+if __name__ == "__main__":
+    main(digits, METHODS, steps=800)
