@@ -12,19 +12,13 @@ from typer.testing import CliRunner
 
 from stablestep import cli
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 SMALL = """
 problem = { type = "Quartic", dim = 8 }
 agents = [{ count = 2, noise = { type = "Gaussian", sigma1 = 0.1 } }]
 schedule = { type = "Constant", eta = 0.1 }
 run = { x0 = 0.5, steps = 30, runs = 20 }
 """
-
-
-@pytest.fixture(autouse=True)
-def wide_terminal(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "160")
-    monkeypatch.setenv("NO_COLOR", "1")
 
 
 @pytest.fixture

@@ -62,6 +62,15 @@ def test_dead_coordinates_are_left_out(seed):
     assert tail(np.hstack([samples, np.zeros_like(samples)])).nu == tail(samples).nu
 
 
+def test_zeros_are_no_tail(seed):
+    """Gaussian noise that is switched off in 40 % of the gradients, as units and embeddings are, is left out."""
+    generator = np.random.default_rng(seed)
+    samples = drawn(generator, np.inf, 4000)
+    samples[:, :2000] *= generator.uniform(size=(WORKERS, 2000)) < 0.6
+    found = tail(samples)
+    assert found.nu.low > 15 and found.coordinates == 2000
+
+
 @pytest.mark.parametrize(
     ("gradients", "message"),
     [

@@ -1,11 +1,12 @@
 """The ladder: the posterior it rests on, and what it says of its answer."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from stablestep.stability.ladder import LONGEST, Posterior, _answer, posterior
+from stablestep.stability.ladder import LONGEST, Posterior, _answer, edge, posterior
 from tests.stability.reference import log_error
 from tests.statistics import assert_fails, assert_fraction, assert_mean
 
@@ -53,3 +54,21 @@ def test_the_posterior_of_a_sharp_edge():
     assert gap[1] - 0.02 < found.centre < gap[0] + 0.02 and found.width < 0.05 and found.half < 0.05
     mirrored = posterior(-logs[::-1], ~(logs > 0.3)[::-1])
     assert mirrored.centre == pytest.approx(-found.centre, abs=0.005)
+
+
+class Always:
+    """Members whose fate does not depend on the step."""
+
+    members, seed = 4, 0
+
+    def __init__(self, up):
+        self.up = up
+
+    def __call__(self, etas, length, batch):
+        return SimpleNamespace(up=np.full(len(etas), self.up), steps=length * len(etas))
+
+
+@pytest.mark.parametrize(("up", "step"), [(True, 0.0), (False, math.inf)])
+def test_members_that_always_end_alike(up, step):
+    found = edge(Always(up), 0.0, "", 10)
+    assert (found.step, found.status, found.details["steps"]) == (step, "never", 10)

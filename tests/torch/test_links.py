@@ -50,6 +50,18 @@ def test_no_compression_beats_sending_nothing():
         assert found.speedup <= found.headroom
 
 
+def test_reading_own_masks_takes_all_plans(monkeypatch):
+    """As in the hook: the receivers make every sender's mask again."""
+    made = []
+    original = Workers.plan
+    monkeypatch.setattr(Workers, "plan", lambda self, *rest: made.append(rest[3]) or original(self, *rest))
+    pool = [batch(0, step) for step in range(8)]
+    for mask, senders in (("own", {0, 1, 2, 3}), ("shared", {None})):
+        made.clear()
+        exchange(Workers(perceptron(), loss, pool, 4, compressor.RandomSparsification(omega=3), mask=mask))
+        assert set(made) == senders
+
+
 def test_one_worker_sends_nothing():
     pool = [batch(0, step) for step in range(8)]
     found = exchange(Workers(perceptron(), loss, pool, 1, compressor.Sign()))

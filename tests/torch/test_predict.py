@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from stablestep import compressor
-from stablestep.torch.predict import loss_model, one_step_log, rollouts
+from stablestep.torch.predict import Members, loss_model, one_step_log, rollouts
 from stablestep.torch.survey import survey
 from stablestep.torch.workers import Workers
 from tests.statistics import assert_fails, assert_mean
@@ -73,6 +73,13 @@ def test_one_step_and_rollouts_of_gradient_descent():
     found = rollouts(steep, 1.0, steps=20, longest=20, normalized=True)
     assert abs(math.log(found.step / (2 * 28 / 9))) < 0.2
     assert torch.equal(steep.point(), torch.tensor([3.0], dtype=torch.float64))
+
+
+def test_a_small_step_is_no_failure(seed):
+    """Where batches differ by more than a short run descends, a run that hardly moves is not up."""
+    both = workers(quadratic, START, sigma=1.0, seed=seed % 1000)
+    members = Members(both, 8)
+    assert not members(np.full(8, 1e-4), 20).up.any() and members(np.full(8, 3.0), 20).up.all()
 
 
 def test_where_no_step_is_too_large():

@@ -39,11 +39,11 @@ def advice():
 
 
 def test_the_constants_of_a_regression(advice):
-    """The curvature is 8 everywhere, up to the batches it is measured on; it does not grow, so a constant step is safe."""
+    """The curvature is 8 everywhere, up to the batches it is measured on, and does not grow."""
     at_most = advice.smoothness(max(point.gradient_norm for point in advice.points))
-    assert 7 < at_most < 13 and advice.constant_is_safe and "constant step below" in advice.verdict
+    assert 7 < at_most < 13 and not advice.grows and "cannot be told from 0" in advice.verdict
     assert advice.stated_omega == 2.0 and abs(advice.omega.value - 2.0) < 1.0
-    assert advice.variance.sigma0_sq.low >= 0 and advice.tail.variance == "finite"
+    assert advice.tail.variance == "finite" and advice.tail.coordinates == 3
     assert (advice.agents, advice.dim) == (4, 3)
 
 
@@ -109,20 +109,53 @@ def test_growing_curvature_asks_for_normalization():
 
     pool = [0.01 * torch.randn(10, generator=torch.Generator().manual_seed(number)) for number in range(16)]
     found = sst.probe(Steep(), lambda model, noise: (model.x**4 / 4 + noise * model.x).sum(), pool, agents=2)
-    assert not found.constant_is_safe and found.smoothness.L1.low > 0 and "LocalNorms" in found.verdict
+    assert found.grows and found.smoothness.L1.low > 0 and "normalize" in found.verdict
     # η x² ≤ 2 at x = 2; normalized, η0 ≤ 2(1 + √10 x³)/x², 13.1 at x = 2 but 8.1 on the way down, at x = .86.
     assert abs(math.log(found.step.step / 0.5)) < 0.15
     assert 7.3 < found.eta0.step < 14.5
 
 
-@pytest.mark.parametrize(
-    ("chosen", "text"), [(compressor.Sign(), ""), (compressor.TopK(k=2), "no theorem covers a biased compressor")]
-)
-def test_signs_and_biased_messages(chosen, text):
-    found = sst.probe(linear(), square, batches(16), compressor=chosen, predictor="one-step-log", points=6)
-    assert found.limits[-1].reason == text or (text == "" and found.limits[-1].reason)
-    assert found.stated_omega is None and found.bearable_omega is None and str(found)
+def test_signs_have_a_theorem_of_their_own():
+    found = sst.probe(linear(), square, batches(16), compressor=compressor.Sign(), predictor="one-step-log", points=6)
+    c, limit = found.constants, found.limits[-1]
+    assert c is not None and c.signs and 0 < c.scale_min[0] < c.scale_max[0]
+    assert limit.constant.step == pytest.approx(result("4.3").step_limit(c, None, None))
+    assert found.stated_omega is None and found.bearable_omega is None and found.normalization[1] == 0
     json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_biased_messages_have_no_theorem():
+    found = sst.probe(linear(), square, batches(16), compressor=compressor.TopK(k=2), predictor="theorem", points=6)
+    assert found.constants is None and found.step is None and "no theorem covers a biased" in found.verdict
+    assert str(found) and json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_eta0_keeps_every_point_of_the_descent_below_the_predictor(advice):
+    descent = [point for point in advice.points if point.descent]
+    limits = {limit.predictor: limit for limit in advice.limits}
+    a, b = advice.normalization
+    model = {p.mean_norm: p.step for p in descent if p.step}
+    theorem = {p.mean_norm: 2 / (a + b * p.gradient_norm) for p in descent}
+    for name, steps in (("loss-model", model), ("theorem", theorem)):
+        eta0 = limits[name].normalized.step
+        assert max(eta0 / (1 + norm) / step for norm, step in steps.items()) == pytest.approx(1.0)
+
+
+def test_at_a_minimum_there_is_no_answer_but_no_error_either():
+    """Without slope no step lowers the loss; what is left says so."""
+    model = linear()
+    with torch.no_grad():
+        model.weight.copy_(torch.linalg.lstsq(*(torch.cat(side) for side in zip(*batches()))).solution.T)
+    found = sst.probe(model, square, batches(), predictor="loss-model", points=6)
+    reasons = {limit.predictor: limit.reason for limit in found.limits}
+    assert found.step is None or found.step.step > 0
+    assert "told from the noise" in reasons["loss-model"] or found.limits[1].constant is not None
+    assert str(found) and json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_a_negative_loss_costs_one_predictor_only():
+    found = sst.probe(linear(), lambda m, b: square(m, b) - 100, batches(16), predictor="loss-model", points=6)
+    assert "logarithm" in found.limits[0].reason and found.limits[0].constant is None and found.step.step > 0
 
 
 def test_batches_that_do_not_differ_have_no_noise():
@@ -152,6 +185,8 @@ def test_nothing_of_yours_changes(tmp_path):
         ({"link": 3.0}, "link is 3"),
         ({"compressor": compressor.RandK(k=7)}, "k is 7"),
         ({"loss": lambda model, batch: (model(batch[0]) * 0).sum()}, "gradient at the start is 0"),
+        ({"seed": -1}, "seed is -1"),
+        ({"model": nn.Linear(3, 1, dtype=torch.complex64)}, "parameters are complex"),
     ],
 )
 def test_bad_input(options, message):
@@ -159,6 +194,27 @@ def test_bad_input(options, message):
     with pytest.raises(InvalidInput, match=message) as caught:
         sst.probe(**arguments)
     assert "\n" not in str(caught.value)
+
+
+def test_sparse_gradients_are_refused():
+    model = nn.Embedding(5, 2, sparse=True)
+    rows = [torch.tensor([number % 5]) for number in range(8)]
+    with pytest.raises(InvalidInput, match="sparse=False"):
+        sst.probe(model, lambda model, row: model(row).square().sum(), rows)
+
+
+def test_an_error_of_the_loader_stays_its_own():
+    def loader():
+        yield from batches(4)
+        raise TypeError("collate")
+
+    with pytest.raises(TypeError, match="collate"):
+        sst.probe(linear(), square, loader())
+
+
+def test_it_needs_no_gradient_mode_of_yours():
+    with torch.no_grad():
+        assert sst.probe(linear(), square, batches(8), predictor="theorem", points=6).step.step > 0
 
 
 def test_a_gradient_that_is_not_finite_is_named():

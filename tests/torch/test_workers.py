@@ -103,6 +103,48 @@ def test_a_model_without_second_derivatives_is_differenced():
     torch.testing.assert_close(found, exact, rtol=0.05, atol=1e-3)
 
 
+class Once(torch.autograd.Function):
+    """x² with a backward that cannot be differentiated."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x**2
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad):
+        return 2 * grad * ctx.saved_tensors[0]
+
+
+def test_a_backward_without_a_graph_is_differenced():
+    """Its double backward would be 0, and every step safe."""
+    pool = [torch.ones(1, dtype=torch.float64)] * 8
+    both = workers(compressor.Identity(), model=Scalar(3.0), loss_fn=lambda m, x: Once.apply(m.x) * x.sum(), pool=pool)
+    assert float(both.curvature(pool[:1], torch.ones(1, dtype=torch.float64))) == pytest.approx(2.0, rel=1e-6)
+
+
+def test_differences_cancel_dropout():
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Linear(6, 30), nn.Tanh(), nn.Dropout(0.5), nn.Linear(30, 1)).double()
+    both, v = workers(compressor.Identity(), model=model), torch.ones(241, dtype=torch.float64)
+    found = []
+    for both.double_backward in (True, False):
+        torch.manual_seed(2)
+        found.append(both.curvature(POOL[:1], v[: both.dim]))
+    torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-4)
+
+
+def test_buffers_begin_anew():
+    model = nn.Sequential(nn.Linear(6, 3), nn.BatchNorm1d(3), nn.Linear(3, 1)).double()
+    both = workers(compressor.Identity(), model=model)
+    start = both.point()
+    both.value(POOL)
+    assert not torch.equal(both.model[1].running_mean, model[1].running_mean)
+    both.restart(start)
+    assert torch.equal(both.model[1].running_mean, model[1].running_mean)
+
+
 def test_the_model_given_stays_as_it_is():
     model = perceptron()
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -130,6 +172,7 @@ def test_the_same_names_give_the_same_message():
         ({"loss_fn": lambda model, x: model(x).sum() * float("nan")}, "loss is nan at the start"),
         ({"pool": POOL[:3]}, "batches has 3 of them.*at least 8"),
         ({"pool": 3}, "batches is a int"),
+        ({"model": type("FSDPModule", (nn.Linear,), {})(6, 1)}, "which is sharded"),
         ({"agents": 0}, "agents is 0"),
         ({"chosen": compressor.RandK(k=100)}, "k is 100"),
         ({"mask": "common"}, 'mask is "common"'),

@@ -13,6 +13,7 @@ from stablestep.estimate.value import NORMAL, Estimate
 GRID = (0.6, 0.8, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 8.0, 10.0, 14.0, 20.0, 40.0, math.inf)
 _SIMULATED = 1 << 19  # numbers for each ν of the grid
 SHARES = np.geomspace(0.002, 0.05, 9)  # of the largest residuals that Hill's estimate uses
+ZEROS = 0.02  # the most gradients in which a coordinate may be exactly 0
 STEADY = 1.35  # how far it may move over them
 
 
@@ -24,12 +25,14 @@ class Tail:
         nu: degrees of freedom of the Student-t law whose coordinates look like these; ∞ where they cannot be told from Gaussian.
         hill: the tail index by Hill's estimator at several shares of the largest residuals: (median, smallest, largest).
         steady: whether Hill's estimate hardly depends on that share; if not, there is no power law to speak of.
+        coordinates: how many were used.
         shares, indices: those shares and its value at each.
     """
 
     nu: Estimate
     hill: Estimate
     steady: bool
+    coordinates: int
     shares: tuple[float, ...]
     indices: tuple[float, ...]
 
@@ -47,7 +50,8 @@ def tail(gradients) -> Tail:
     Every coordinate has a scale of its own, so each is judged by (mean |r|)/(root mean r²) of its residuals r about its median,
     which needs no scale; the mean over coordinates is compared with that of simulated t_ν samples of the same n. Coordinates of one
     worker may depend on each other: the interval comes from leaving out workers in turn (it is too short where one random factor
-    scales all coordinates of a worker, of which there are only n draws). Hill's estimate pools |r| over the median of |r| of its
+    scales all coordinates of a worker, of which there are only n draws). Coordinates that are exactly 0 in more than 2 % of the gradients
+    are left out. Hill's estimate pools |r| over the median of |r| of its
     coordinate.
 
     Not the fit of an α-stable law, which takes ν = 2.5 for an infinite variance.
@@ -68,10 +72,11 @@ def tail(gradients) -> Tail:
     require(bool(np.all(np.isfinite(samples))), "gradients has values that are not finite; leave those workers out.")
     residuals = samples - np.median(samples, axis=0)
     middle = np.median(np.abs(residuals), axis=0)
-    alive = middle > 0
+    # Zeros of units and embeddings that some batches do not touch would look like a heavy tail.
+    alive = (middle > 0) & (np.mean(samples == 0, axis=0) <= ZEROS)
     require(
         bool(alive.any()),
-        "no coordinate varies between the gradients (more than half of them equal); no noise to measure.",
+        "no coordinate varies between the gradients, or all are 0 in some of them; no noise to measure.",
     )
     residuals, middle = residuals[:, alive], middle[alive]
     statistic, error = _jackknife(samples[:, alive])
@@ -83,6 +88,7 @@ def tail(gradients) -> Tail:
         Estimate(nu, low, high),
         Estimate(middle_index, float(indices.min()), float(indices.max())),
         bool(indices.max() < STEADY * indices.min()),
+        int(alive.sum()),
         tuple(SHARES.tolist()),
         tuple(indices.tolist()),
     )

@@ -51,14 +51,21 @@ def affine_variance(gradient_sq, variance) -> AffineVariance:
 
 
 def _fit(squares: np.ndarray, spread: np.ndarray) -> tuple[float, float]:
-    noisy = spread > 0
-    if not noisy.any():
+    if not spread.any():
         return 0.0, 0.0
-    weights = 1 / spread[noisy]
+    fitted = np.where(spread > 0, spread, spread[spread > 0].min())
+    # The measured variances as weights would favour those that came out small, so the fitted ones take their place.
+    for _ in range(3):
+        constant, growth = _weighted(squares, spread, 1 / fitted)
+        fitted = np.maximum(constant + growth * squares, 1e-6 * spread.max())
+    return constant, growth
+
+
+def _weighted(squares: np.ndarray, spread: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
     # In units of the largest square, so that both columns are of one size.
     unit = float(squares.max()) or 1.0
-    columns = np.stack([weights, squares[noisy] / unit * weights], axis=1)
+    columns = np.stack([weights, squares / unit * weights], axis=1)
     scale = np.linalg.norm(columns, axis=0)
     scale[scale == 0] = 1.0
-    constant, growth = nnls(columns / scale, np.ones(len(weights)))[0] / scale
+    constant, growth = nnls(columns / scale, spread * weights)[0] / scale
     return float(constant), float(growth / unit)

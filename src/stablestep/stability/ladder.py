@@ -52,7 +52,10 @@ class Posterior:
 def edge(
     runner: Members, centre: float, definition: str, length: int, longest: int = LONGEST, tolerance: float = TOLERANCE
 ) -> CriticalStep:
-    """η50(T), from a first guess `centre` of log η: T starts at `length` and triples until the answer stays (at most `longest`)."""
+    """η50(T), from a first guess `centre` of log η: T starts at `length` and triples until the answer stays (at most `longest`).
+
+    ∞ if no member ended up at any step, 0 if all did at every step.
+    """
     require(runner.members >= 4, f"members is {runner.members}, but a round needs at least 4.")
     require(length >= 5, f"steps is {length}, but a rollout needs at least 5 steps.")
     require(longest >= 5, f"longest is {longest}, but a rollout needs at least 5 steps.")
@@ -60,7 +63,7 @@ def edge(
     ladder, length = _Ladder(runner, tolerance), min(length, longest)
     found = ladder.climb(centre, MARGIN / 2, length)
     moved = math.inf
-    while length < longest and found is not None:
+    while length < longest and found is not None and math.isfinite(found.centre):
         length, before = min(3 * length, longest), found
         found = ladder.climb(before.centre, max(4 * before.half, 4 * before.width, MOVED), length)
         moved = abs(found.centre - before.centre) if found is not None else math.inf
@@ -73,6 +76,8 @@ def edge(
 def _answer(found: Posterior | None, cost: int, length: int, definition: str, horizon: bool) -> CriticalStep:
     if found is None:
         return CriticalStep(math.inf, math.inf, math.inf, "never", "rollouts", definition, cost, {"steps": length})
+    if math.isinf(found.centre):
+        return CriticalStep(0.0, 0.0, 0.0, "never", "rollouts", definition, cost, {"steps": length})
     # The raw posterior is too narrow: members share one logistic, which no real edge is exactly.
     error = math.hypot(1.3 * found.half, 0.03)
     step, spread = math.exp(found.centre), math.log(9) * found.width
@@ -105,7 +110,7 @@ class _Ladder:
             if (outside := self._outside(logs, ups)) is not None:
                 moves += 1
                 if moves > FAR:
-                    return None
+                    return Posterior(-math.inf, 0.0, 0.0) if ups.all() else None
                 centre = outside
                 continue
             found = posterior(logs, ups)
@@ -122,7 +127,7 @@ class _Ladder:
 
     @staticmethod
     def _outside(logs: Float[np.ndarray, " n"], ups: Bool[np.ndarray, " n"]) -> float | None:
-        """The centre of the next window where no member so far has ended on the other side."""
+        """The centre of the next window, where no member so far has ended on the other side."""
         if ups.all():
             return float(logs.min()) - MARGIN / 2
         return float(logs.max()) + MARGIN / 2 if not ups.any() else None

@@ -31,7 +31,10 @@ class Limit:
 
 @dataclass(frozen=True)
 class Advice:
-    """The constants of a run, with 90 % intervals, and what they allow for plain SGD.
+    """The constants of a run, with intervals, and what they allow for plain SGD.
+
+    Intervals of σ0², σ1², ν and ω are to hold the truth in 90 % of cases; those of L0 and L1 say how far the line moves when points are
+    drawn anew, and it is the line above what was seen, no bound for what was not.
 
     Attributes:
         points: of the survey, the first one where the model stands.
@@ -40,7 +43,7 @@ class Advice:
         tail: ν of the noise at the start, and Hill's estimate.
         omega: E‖C(g) − g‖²/‖g‖² as measured (of signs: of their best multiple); stated_omega: the compressor's own, None if it is biased.
         limits: each predictor's steps; `predictor` is the one that `step` and `eta0` rest on.
-        constants: for `theorem.Result`s and `rule.StepLimit`.
+        constants: for `theorem` and `rule.StepLimit`, None where no theorem covers the compressor.
         normalization: (a, b) of the theorem's safe step 1/(a + b‖∇f‖) at ε = ½, None where no theorem applies.
         bearable_omega: the ω that halves the theorem's step, against no compression, with this noise and this N.
         omega_at_lr: the largest ω at which the theorem allows `lr` (ε → 1), if lr was given; 0 if none does.
@@ -58,7 +61,7 @@ class Advice:
     stated_omega: float | None
     limits: tuple[Limit, ...]
     predictor: str
-    constants: Constants
+    constants: Constants | None
     normalization: tuple[float, float] | None
     bearable_omega: float | None
     omega_at_lr: float | None
@@ -79,34 +82,47 @@ class Advice:
         return next(limit for limit in self.limits if limit.predictor == self.predictor)
 
     @property
-    def constant_is_safe(self) -> bool:
-        """Whether curvature did not grow with the gradient where the probe looked: L1's interval reaches 0."""
-        return self.smoothness.L1.low <= 0
+    def grows(self) -> bool:
+        """Whether curvature grew with the gradient where the probe looked: L1's interval does not reach 0."""
+        return self.smoothness.L1.low > 0
 
     @property
     def verdict(self) -> str:
         """In sentences."""
-        step = self.step.step if self.step is not None else math.nan
-        eta0 = self.eta0.step if self.eta0 is not None else math.nan
+        return " ".join(part for part in (self._landscape, self._steps, self._compression) if part)
+
+    @property
+    def _landscape(self) -> str:
         norms = [point.gradient_norm for point in self.points]
         seen = f"between gradient norms of {min(norms):.3g} and {max(norms):.3g}"
-        if self.constant_is_safe:
-            first = f"Curvature did not grow with the gradient {seen}: a constant step below {step:.3g} is safe there."
-        else:
-            first = (
-                f"Curvature grew with the gradient {seen}: a constant step has no safe value everywhere. Largest stable steps from here: "
-                f"{step:.3g} constant, η0 = {eta0:.3g} with rule.LocalNorms, which adapts."
+        if self.grows:
+            return f"Curvature grew with the gradient {seen}: no constant step is safe everywhere, so normalize."
+        return f"L1 cannot be told from 0 {seen}: nothing there speaks against a constant step."
+
+    @property
+    def _steps(self) -> str:
+        chosen = self._chosen
+        if chosen.constant is None or chosen.normalized is None:
+            return f"No step by {self.predictor}: {chosen.reason}."
+        steps = f"constant {_step(chosen.constant)}, η0 of rule.LocalNorms {_step(chosen.normalized)}"
+        if self.predictor == "rollouts":
+            horizon = chosen.constant.details["steps"]
+            return (
+                f"Steps at which half of the runs fail within {horizon} steps: {steps}. Stay below: {_tenth(chosen)}."
             )
-        return f"{first} {self._compression}".strip()
+        return f"Largest stable steps by {self.predictor}: {steps}."
 
     @property
     def _compression(self) -> str:
-        paying = [link for link in self.links if link.pays]
-        if self.compressor.startswith("Identity"):
+        if self.compressor == "Identity()":
             return ""
+        paying = [_rate(link.rate) for link in self.links if link.pays]
         if not paying:
-            return "Compressing does not pay on any link that was looked at: coding takes longer than it saves."
-        return f"Compressing pays on links up to {_rate(max(link.rate for link in paying))}."
+            return f"Compressing makes no step 5 % faster at {', '.join(_rate(link.rate) for link in self.links)}."
+        cost = ""
+        if self.bearable_omega is not None and self.stated_omega is not None:
+            cost = f", and divides the theorem's step by {1 + self.stated_omega / self.bearable_omega:.3g}"
+        return f"Compressing makes a step faster at {', '.join(paying)}{cost}."
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, as JSON takes it; what is not finite is None."""
@@ -130,7 +146,7 @@ class Advice:
                 "predictor": self.predictor,
                 "step": self.step and self.step.step,
                 "eta0": self.eta0 and self.eta0.step,
-                "constant_is_safe": self.constant_is_safe,
+                "grows": self.grows,
                 "normalization": self.normalization,
                 "bearable_omega": self.bearable_omega,
                 "omega_at_lr": self.omega_at_lr,
@@ -176,7 +192,7 @@ class Advice:
 
 def _constants_table(advice: Advice) -> Table:
     table = Table(title=f"{advice.agents} workers, {advice.dim} parameters, {advice.compressor}", title_justify="left")
-    for head in ("constant", "value (90 %)", "what it is"):
+    for head in ("constant", "value and interval", "what it is"):
         table.add_column(head)
     per = "of one coordinate of one worker's gradient"
     table.add_row("L0", str(advice.smoothness.L0), "curvature at gradient 0: ‖∇²f‖ ≤ L0 + L1‖∇f‖ at all points seen")
@@ -219,8 +235,15 @@ def _step(found: CriticalStep | None) -> str:
     if found is None:
         return "–"
     if not math.isfinite(found.step):
-        return "no limit"
+        return "without limit"
     return f"{found.step:.3g}" if found.low == found.high else f"{found.step:.3g} ({found.low:.3g} to {found.high:.3g})"
+
+
+def _tenth(limit: Limit) -> str:
+    """Where one run in ten fails."""
+    found = [one.details.get("step10") for one in (limit.constant, limit.normalized) if one is not None]
+    shown = [f"{step:.3g}" for step in found if step is not None]
+    return f"one in ten fails at {' and '.join(shown)}" if shown else "some fail at any step"
 
 
 def _rate(rate: float) -> str:

@@ -1,5 +1,7 @@
 """Signs of one bit and Top-k."""
 
+from functools import cache
+
 import torch
 
 from stablestep.torch import bits
@@ -58,16 +60,20 @@ class TopKCodec(Codec):
 
     random = False
 
+    def __init__(self, compressor):
+        super().__init__(compressor)
+        self.kept = cache(self.compressor.kept)
+
     def encode(self, flat, plan):
         # A gradient that is not finite is never applied, but its payload needs the right size.
-        indices = smallest(-flat.nan_to_num(nan=0.0).abs(), self.compressor.kept(len(flat)))
+        indices = smallest(-flat.nan_to_num(nan=0.0).abs(), self.kept(len(flat)))
         return torch.cat([bits.as_bytes(indices.int()), bits.as_bytes(working(flat[indices]))])
 
     def add(self, total, payload, plan):
-        size = 4 * self.compressor.kept(len(total))
+        size = 4 * self.kept(len(total))
         indices = bits.from_bytes(payload[:size], torch.int32).long()
         total[indices] += bits.from_bytes(payload[size:], total.dtype)
 
     def squared_error(self, flat, payload, square):
-        size = 4 * self.compressor.kept(len(flat))
+        size = 4 * self.kept(len(flat))
         return (square - squared_norm(bits.from_bytes(payload[size:], working(flat[:0]).dtype))).clamp(min=0)

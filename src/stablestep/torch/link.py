@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 
 from stablestep.errors import require
-from stablestep.torch.codec import Codec, working
+from stablestep.torch.codec import Codec, squared_norm, working
 from stablestep.torch.workers import Workers
 
 Tensor = torch.Tensor
@@ -72,7 +72,7 @@ def exchange(workers: Workers) -> Exchange:
     """Measure a step of one of the workers here and now."""
     batch = workers.batch(0)
     _, gradient = workers.gradient(batch)
-    size = gradient.numel() * gradient.element_size()
+    size = sum(parameter.nbytes for parameter in workers.parameters)
     sent, coding = 0.0, 0.0
     for number, (codec, piece) in enumerate(zip(workers.codecs, gradient.split(workers.sizes))):
         seconds, copies, payload = _code(workers, codec, piece, number)
@@ -85,7 +85,7 @@ def measured_rate(workers: Workers) -> float | None:
     if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
         return None
     gradient = workers.point()
-    seconds = torch.tensor(_median(lambda: dist.all_reduce(gradient)))
+    seconds = torch.tensor(_median(lambda: dist.all_reduce(gradient)), dtype=torch.float64, device=gradient.device)
     dist.all_reduce(seconds, op=dist.ReduceOp.MAX)
     count = dist.get_world_size()
     return 8 * 2 * (count - 1) / count * gradient.numel() * gradient.element_size() / float(seconds)
@@ -105,24 +105,36 @@ def _code(workers: Workers, codec: Codec, piece: Tensor, number: int) -> tuple[f
     """Seconds to make and read a parameter's messages as the hook does, how often the payload crosses the link, and its bytes."""
     summed = codec.linear and (workers.state.shared or not codec.random)
     if not codec.random and codec.linear:  # the gradient itself: no work
-        return 0.0, _copies(workers, True), piece.numel() * piece.element_size()
-    payload = codec.encode(piece, workers.plan(codec, piece, number, None, (0,)))
+        return 0.0, _copies(workers, True), piece.nbytes
+    own = codec.planned and not summed  # to read the others' messages takes their plans
+    senders = range(workers.agents) if own else [None]
 
-    def once() -> None:
-        plan = workers.plan(codec, piece, number, None, (0,))
-        total, row = torch.zeros_like(working(piece)), codec.encode(piece, plan)
-        for _ in range(1 if summed else workers.agents):
-            codec.add(total, row, plan)
+    def once() -> int:
+        square = squared_norm(piece)
+        plans = [workers.plan(codec, piece, number, worker, (0,)) for worker in senders]
+        payloads = [codec.encode(piece, plan) for plan in plans]
+        codec.squared_error(piece, payloads[0], square)
+        total = torch.zeros_like(working(piece))
+        for reader in range(1 if summed else workers.agents):
+            codec.add(total, payloads[reader % len(plans)], plans[reader % len(plans)])
         codec.finish(total)
+        return max(payload.nbytes for payload in payloads)
 
-    return _median(once), _copies(workers, summed), payload.numel() * payload.element_size()
+    return _median(once), _copies(workers, summed), once()
 
 
 def _median(run: Callable[[], object]) -> float:
     def once() -> float:
+        _synchronize()
         before = time.perf_counter()
         run()
+        _synchronize()
         return time.perf_counter() - before
 
     run()
     return statistics.median(once() for _ in range(REPEATS))
+
+
+def _synchronize() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()

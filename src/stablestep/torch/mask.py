@@ -1,5 +1,7 @@
 """Identity and masks: linear codecs, whose values can be summed on the way."""
 
+from functools import cache
+
 import torch
 
 from stablestep.torch.codec import Codec, squared_norm
@@ -31,7 +33,7 @@ class Mask(Codec):
 
     def scale(self, dim: int) -> float:
         """1 + ω, the inverse of the chance to be kept."""
-        return 1 + self.compressor.omega(dim)
+        return 1 + self.omega(dim)
 
     def encode(self, flat, plan):
         return flat[plan]
@@ -54,10 +56,14 @@ class Bernoulli(Mask):
 class Chosen(Mask):
     """RandK, by element or in blocks."""
 
+    def __init__(self, compressor):
+        super().__init__(compressor)
+        self.draws, self.block = cache(self.compressor.draws), self.compressor.block or 1
+
     def plan(self, draw, dim):
-        units = self.compressor.draws(dim)
+        units = self.draws(dim)
         blocks = smallest(draw(units), round(units / self.scale(dim)))
-        return _within(blocks, self.compressor.block or 1, dim)
+        return _within(blocks, self.block, dim)
 
 
 def smallest(values: Tensor, count: int) -> Tensor:

@@ -15,8 +15,9 @@ from stablestep.stability.ladder import edge
 from stablestep.torch.workers import Workers
 
 Tensor = torch.Tensor
-_MODEL, _SLOPE, _ONE, _VALUE, _ROLL = range(10, 15)  # names of randomness
-MESSAGES, BATCHES = 16, 8
+_MODEL, _SLOPE, _ONE, _ROLL = range(10, 14)  # names of randomness
+MESSAGES, BATCHES = 16, 16
+LOOKS = 5  # at the loss, in the last fifth of a run
 EDGE = "half of the runs from here have blown up, or have a mean loss over their last fifth above the first loss"
 
 
@@ -47,7 +48,7 @@ def _ratio(slopes: Float[np.ndarray, " k"], bent: Float[np.ndarray, " k"], defin
 
 def one_step_log(workers: Workers, guess: float, messages: int = MESSAGES) -> CriticalStep:
     """The largest h with E log f(x − hM)/f(x) ≤ 0 on real messages, by doubling from `guess` and bisection."""
-    start, batches = workers.point(), [workers.batch(_VALUE, number) for number in range(BATCHES)]
+    start, batches = workers.point(), workers.pool[:BATCHES]
     definition, first = "the largest h with E log f(x − hM)/f(x) ≤ 0", workers.value(batches)
     require(
         first > 0, f"the loss is {first:.6g}, but the one-step criterion takes its logarithm; add a constant to it."
@@ -68,7 +69,7 @@ def one_step_log(workers: Workers, guess: float, messages: int = MESSAGES) -> Cr
         return np.array(found)
 
     low, high = _bracket(lambda log_step: float(grown(log_step).mean()), math.log(guess))
-    workers.move(start)
+    workers.restart(start)
     if not math.isfinite(high) or not math.isfinite(low):
         step = math.inf if math.isinf(high) else 0.0
         return CriticalStep(step, step, step, "never", "one-step-log", definition, cost)
@@ -78,7 +79,7 @@ def one_step_log(workers: Workers, guess: float, messages: int = MESSAGES) -> Cr
     below, above = grown(low - 0.1), grown(high + 0.1)
     slope = float(above.mean() - below.mean()) / (high - low + 0.2)
     error = (of_mean(above).high - float(above.mean())) / slope if slope > 0 else math.inf
-    workers.move(start)
+    workers.restart(start)
     step = math.exp((low + high) / 2)
     return CriticalStep(step, *symmetric(step, min(error, 10.0)), "sharp", "one-step-log", definition, cost)
 
@@ -119,25 +120,30 @@ class Members:
         self.workers, self.members, self.normalized = workers, members, normalized
         self.seed = workers.state.seed
         self.start = workers.point()
-        self.first = workers.value([workers.batch(_VALUE, number) for number in range(BATCHES)])
+        # The same batches for the first and the last losses: a run that hardly moves is then a tie, not a toss of a coin.
+        self.batches = workers.pool[:BATCHES]
+        self.first = workers.value(self.batches)
+        self.ceiling = self.first + BLOWN * max(abs(self.first), 1e-12)
 
     def __call__(self, etas: Float[np.ndarray, " members"], length: int, batch: int = 0) -> Ends:
         """Run all members for `length` steps."""
         ends = [self._end(float(eta), length, batch, member) for member, eta in enumerate(etas)]
-        self.workers.move(self.start)
+        self.workers.restart(self.start)
         return Ends(np.array([up for up, _ in ends]), sum(steps for _, steps in ends))
 
     def _end(self, eta: float, length: int, batch: int, member: int) -> tuple[bool, int]:
-        losses, x = [], self.start
+        last, looks = max(1, length // 5), []
+        self.workers.restart(self.start)
+        x = self.start
         for step in range(length):
-            self.workers.move(x)
             loss, gradients = self.workers.gradients(_ROLL, batch, member, step)
-            if not loss <= BLOWN * abs(self.first):
+            if not loss <= self.ceiling:
                 return True, step + 1
-            losses.append(loss)
             x = x - self._step(eta, gradients) * self.workers.message(gradients, _ROLL, batch, member, step)
-        late = losses[-max(1, length // 5) :]
-        return not sum(late) / len(late) <= self.first, length
+            self.workers.move(x)
+            if (length - 1 - step) % max(1, last // LOOKS) == 0 and step >= length - last:
+                looks.append(self.workers.value(self.batches))
+        return not sum(looks) / len(looks) <= self.first, length
 
     def _step(self, eta: float, gradients: list[Tensor]) -> float:
         if not self.normalized:

@@ -15,6 +15,7 @@ from stablestep.estimate import AffineVariance, Estimate, Smoothness, Tail, affi
 from stablestep.stability.case import CriticalStep, formula
 from stablestep.theorem import Constants, result
 from stablestep.torch.advice import Advice, Limit
+from stablestep.torch.draw import mixed
 from stablestep.torch.link import checked_rate, exchange, links, measured_rate
 from stablestep.torch.predict import one_step_log, rollouts
 from stablestep.torch.survey import Point, Survey, survey
@@ -34,7 +35,7 @@ def probe(
     vote: str = "mean",
     min_numel: int = 0,
     predictor: str = "rollouts",
-    steps: int = 30,
+    steps: int = 100,
     points: int = 12,
     lr: float | None = None,
     link: float | None = None,
@@ -51,9 +52,9 @@ def probe(
         batches: at least 8 batches, each as large as one worker's in one step; 64 of them are kept.
         agents: N.
         compressor, mask, seed, vote, min_numel: as of `HookState`; no compression by default.
-        predictor: which largest step the advice rests on. "rollouts" runs short trainings (`steps` steps, about 40 of them with and 40
-            without normalization); the others, always there, cost little: "one-step-log", "loss-model", "theorem".
-        steps: of each rollout.
+        predictor: which largest step the advice rests on. "rollouts" runs short trainings, some twenty without normalization and twenty
+            with it; the others, always there, cost little: "one-step-log", "loss-model", "theorem".
+        steps: of each short training. What goes wrong only later it does not see.
         points: how many the survey looks at.
         lr: a step you have in mind, for the ω that it allows.
         link: bit/s of each worker's link. By default it is measured where a process group is initialised (all workers have to call
@@ -80,15 +81,10 @@ def probe(
     require(lr is None or 0 < lr < math.inf, f"lr is {lr}, but must be a finite number greater than 0.")
     checked_rate(link)
     compressor = Identity() if compressor is None else compressor
-    with torch.random.fork_rng(devices=_devices(model)):
-        torch.manual_seed(seed)
+    with torch.enable_grad(), torch.random.fork_rng():
         workers = Workers(model, loss, batches, agents, compressor, mask, seed, vote, min_numel)
+        torch.manual_seed(mixed(seed))
         return _advice(workers, predictor, steps, points, lr, link)
-
-
-def _devices(model: torch.nn.Module) -> list[int]:
-    parameters = model.parameters() if isinstance(model, torch.nn.Module) else ()
-    return sorted({parameter.device.index or 0 for parameter in parameters if parameter.is_cuda})
 
 
 def _advice(workers: Workers, predictor: str, steps: int, points: int, lr: float | None, link: float | None) -> Advice:
@@ -99,9 +95,8 @@ def _advice(workers: Workers, predictor: str, steps: int, points: int, lr: float
     spread = affine_variance([p.gradient_sq for p in found.points], [p.variance for p in found.points])
     heavy = _tail(found)
     constants = _constants(workers, smooth, spread, heavy, found)
-    here = max(point.gradient_norm for point in found.points if point.descent)
-    theorem, reason = _theorem(workers, constants, here)
-    rows = [*_measured(workers, found, predictor, steps), _row(workers, found, "theorem", theorem, reason)]
+    descent = [point for point in found.points if point.descent]
+    here = max(point.gradient_norm for point in descent)
     return Advice(
         agents=workers.agents,
         dim=workers.dim,
@@ -112,12 +107,12 @@ def _advice(workers: Workers, predictor: str, steps: int, points: int, lr: float
         tail=heavy,
         omega=_omega(found.points),
         stated_omega=workers.omega if workers.unbiased else None,
-        limits=tuple(rows),
+        limits=(*_measured(workers, found, predictor, steps), _theorem(workers, constants, descent)),
         predictor=predictor,
         constants=constants,
-        normalization=None if theorem is None else result(_name(workers)).normalization(constants, 0.5),
-        bearable_omega=_bearable(workers, constants, here) if workers.unbiased else None,
-        omega_at_lr=_allowing(workers, constants, here, lr) if workers.unbiased and lr is not None else None,
+        normalization=_normalization(workers, constants),
+        bearable_omega=_bearable(workers, constants, here),
+        omega_at_lr=None if lr is None else _allowing(workers, constants, here, lr),
         links=tuple(links(exchange(workers), link if link is not None else measured_rate(workers))),
     )
 
@@ -151,7 +146,8 @@ def _name(workers: Workers) -> str:
 
 def _constants(
     workers: Workers, smooth: Smoothness, spread: AffineVariance, heavy: Tail | None, found: Survey
-) -> Constants:
+) -> Constants | None:
+    """None for a biased compressor, which no theorem covers."""
     landscape: dict[str, Any] = {
         "L0": smooth.L0.value,
         "L1": smooth.L1.value,
@@ -160,9 +156,11 @@ def _constants(
     }
     if workers.signs:
         return Constants(**landscape, **_scales(found, heavy))
+    if not workers.unbiased:
+        return None
     return Constants(
         **landscape,
-        omega=workers.omega if workers.unbiased else 0.0,
+        omega=workers.omega,
         sigma0_sq=spread.sigma0_sq.value,
         sigma1_sq=spread.sigma1_sq.value,
         shared_mask=workers.state.shared,
@@ -179,77 +177,87 @@ def _scales(found: Survey, heavy: Tail | None) -> dict[str, Any]:
     return {"nu": nu, "scale_min": low, "scale_max": high}
 
 
-def _theorem(workers: Workers, c: Constants, norm: float) -> tuple[CriticalStep | None, str]:
-    """The theorem's limit at this gradient norm as ε → 1, or why there is none."""
-    if not (workers.unbiased or workers.signs):
-        return None, "no theorem covers a biased compressor"
+def _theorem(workers: Workers, c: Constants | None, descent: list[Point]) -> Limit:
+    """The theorem's limit where the gradient on the descent is largest, and the η0 that keeps it at every point; or why there is none."""
+    if c is None:
+        return Limit("theorem", None, None, "no theorem covers a biased compressor")
     try:
-        return _limit(workers, c, norm), ""
+        limits = [_limit(workers, c, point.gradient_norm) for point in descent]
     except InvalidInput as error:
-        return None, str(error)
+        return Limit("theorem", None, None, str(error))
+    definition = f"the largest step that {result(_name(workers)).reference} allows on the descent (ε → 1)"
+    normalized = min(limit * (1 + point.mean_norm) for limit, point in zip(limits, descent))
+    constant, eta0 = (formula(step, "theorem", definition, 0) for step in (min(limits), normalized))
+    return Limit("theorem", constant, eta0)
 
 
-def _limit(workers: Workers, c: Constants, norm: float) -> CriticalStep:
+def _limit(workers: Workers, c: Constants, norm: float) -> float:
     at = result(_name(workers))
-    step = at.step_limit(c, norm, None) if workers.signs else 2 * at.step_limit(c, norm, 0.5)
-    return formula(step, "theorem", f"the largest step that {at.reference} allows at ‖∇f‖ = {norm:.3g} (ε → 1)", 0)
+    return at.step_limit(c, norm, None) if workers.signs else 2 * at.step_limit(c, norm, 0.5)
 
 
-def _row(workers: Workers, found: Survey, predictor: str, constant: CriticalStep | None, reason: str = "") -> Limit:
-    """With the η0 whose steps η0/(1 + Ĝ) stay below the predictor's step at each point of the descent."""
-    if constant is None:
-        return Limit(predictor, None, None, reason)
-    grown = 1 + min(point.mean_norm for point in found.points if point.descent and _tight(point, found))
-    scaled = replace(constant, step=constant.step * grown, low=constant.low * grown, high=constant.high * grown)
-    return Limit(predictor, constant, scaled, reason)
-
-
-def _tight(point: Point, found: Survey) -> bool:
-    """Whether the loss model allows no larger step anywhere on the descent."""
-    assert point.model is not None
-    return point.model.step <= _tightest(found).step
-
-
-def _tightest(found: Survey) -> CriticalStep:
-    models = [point.model for point in found.points if point.model is not None and point.model.step > 0]
-    return min(models, key=lambda model: model.step)
+def _normalization(workers: Workers, c: Constants | None) -> tuple[float, float] | None:
+    try:
+        return None if c is None else result(_name(workers)).normalization(c, 0.5)
+    except (InvalidInput, ZeroDivisionError):
+        return None
 
 
 def _measured(workers: Workers, found: Survey, predictor: str, steps: int) -> list[Limit]:
-    """The predictors that look at messages; the loss model and one step where the descent is tightest."""
-    model, start = _tightest(found), workers.point()
-    finite = [point.model.step for point in found.points if point.model is not None and 0 < point.model.step < math.inf]
+    """The predictors that look at messages; the loss model and one step where the loss model is tightest on the descent."""
+    start = workers.point()
+    models = [point for point in found.points if point.model is not None and point.step is not None]
+    if not models:
+        reason = "the gradient cannot be told from the noise between batches"
+        rows = [Limit(name, None, None, reason) for name in ("one-step-log", "loss-model")]
+        first = 1 / found.points[0].curvature if found.points[0].curvature > 0 else 1.0
+        return [*_rolled(workers, found, first, steps), *rows] if predictor == "rollouts" else rows
+    tightest = min((point.model for point in models if point.model is not None), key=lambda model: model.step)
+    normalized = min(float(point.step or math.inf) * (1 + point.mean_norm) for point in models)
+    finite = [float(point.step or math.inf) for point in models if point.step != math.inf]
     guess = finite[0] if finite else 1.0
-    workers.move(found.tightest)
-    one = one_step_log(workers, model.step if math.isfinite(model.step) else guess)
-    workers.move(start)
-    rows = [_row(workers, found, "one-step-log", one), _row(workers, found, "loss-model", model)]
-    return (
-        [*_rolled(workers, found, math.sqrt(guess * min(guess, model.step)), steps), *rows]
-        if predictor == "rollouts"
-        else rows
-    )
+    workers.restart(found.tightest)
+    # How far normalization goes is known from the loss model only.
+    grown = normalized / tightest.step if math.isfinite(normalized) else 1.0
+    one = _one_step(workers, tightest.step if math.isfinite(tightest.step) else guess, grown)
+    workers.restart(start)
+    rows = [one, Limit("loss-model", tightest, _scaled(tightest, grown))]
+    guess = math.sqrt(guess * min(guess, tightest.step))
+    return [*_rolled(workers, found, guess, steps), *rows] if predictor == "rollouts" else rows
+
+
+def _one_step(workers: Workers, guess: float, grown: float) -> Limit:
+    try:
+        one = one_step_log(workers, guess)
+    except InvalidInput as error:
+        return Limit("one-step-log", None, None, str(error))
+    return Limit("one-step-log", one, _scaled(one, grown))
+
+
+def _scaled(found: CriticalStep, factor: float) -> CriticalStep:
+    return replace(found, step=found.step * factor, low=found.low * factor, high=found.high * factor)
 
 
 def _rolled(workers: Workers, found: Survey, guess: float, steps: int) -> list[Limit]:
     constant = rollouts(workers, guess, steps, longest=steps)
     grown = 1 + max(point.mean_norm for point in found.points if point.descent)
-    again = constant.step if math.isfinite(constant.step) else guess
+    again = constant.step if 0 < constant.step < math.inf else guess
     return [Limit("rollouts", constant, rollouts(workers, again * grown, steps, longest=steps, normalized=True))]
 
 
-def _bearable(workers: Workers, c: Constants, norm: float) -> float | None:
+def _bearable(workers: Workers, c: Constants | None, norm: float) -> float | None:
     offset, growth = _inverse(workers, c, norm)
     return offset / growth if growth > 0 else None
 
 
-def _allowing(workers: Workers, c: Constants, norm: float, lr: float) -> float | None:
+def _allowing(workers: Workers, c: Constants | None, norm: float, lr: float) -> float | None:
     offset, growth = _inverse(workers, c, norm)
     return max(0.0, (1 / lr - offset) / growth) if growth > 0 else None
 
 
-def _inverse(workers: Workers, c: Constants, norm: float) -> tuple[float, float]:
-    """1/limit = offset + growth · ω, as ε → 1."""
-    at = result(_name(workers))
-    none, one = (1 / (2 * at.step_limit(replace(c, omega=omega), norm, 0.5)) for omega in (0.0, 1.0))
+def _inverse(workers: Workers, c: Constants | None, norm: float) -> tuple[float, float]:
+    """1/limit = offset + growth · ω, as ε → 1; no growth where ω means nothing."""
+    if c is None or workers.signs:
+        return 0.0, 0.0
+    none, one = (1 / _limit(workers, replace(c, omega=omega), norm) for omega in (0.0, 1.0))
     return none, one - none

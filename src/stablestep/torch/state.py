@@ -64,6 +64,7 @@ class HookState:
         self.scaler, self.process_group = scaler, process_group
         self.roster, self.meter = Roster(), Meter()
         self._codec, self._dense = codec(compressor, vote), codec(Identity())
+        self._checked: set[int] = set()  # numbers of entries that the compressor can take
         self.workers = self.rank = 0
         self.group_bytes = group_bytes
         self.groups: list[list[Tensor]] = []
@@ -90,13 +91,17 @@ class HookState:
         Raises:
             InvalidInput: if it is too small for the compressor.
         """
-        if parameter.numel() < max(1, self.min_numel):
+        size = parameter.numel()
+        if size < max(1, self.min_numel):
             return self._dense
+        if size in self._checked:
+            return self._codec
         try:
-            self.compressor.check(parameter.numel())
+            self.compressor.check(size)
         except InvalidInput as error:
             shape = tuple(parameter.shape)
             raise InvalidInput(f"A parameter of shape {shape}: {error} Or leave it raw with min_numel=….") from error
+        self._checked.add(size)
         return self._codec
 
     def draw(self, parameter: Tensor, like: Tensor, worker: int | None) -> Draw:

@@ -38,6 +38,11 @@ class Point:
     model: CriticalStep | None
 
     @property
+    def step(self) -> float | None:
+        """The loss model's step on the descent; None where the gradient cannot be told from noise."""
+        return self.model.step if self.model is not None and self.model.step > 0 else None
+
+    @property
     def descent(self) -> bool:
         """Whether it is on the descent, not past a step that is too large."""
         return self.model is not None
@@ -65,18 +70,15 @@ def survey(workers: Workers, count: int) -> Survey:
     start = workers.point()
     first = _look(workers, 0, None, FIRST, descent=True)
     overshot = _overshot(workers, start, first)
-    workers.move(start)
+    workers.restart(start)
     looks, places, last = [first], [start], first
     for index in range(1, max(3, count - len(OVERSHOT))):
         _descend(workers, index, last.point.curvature)
         last = _look(workers, index, last.vector, LATER, descent=True)
         looks.append(last)
         places.append(workers.point())
-    workers.move(start)
-    steps = [
-        look.point.model.step if look.point.model is not None and look.point.model.step > 0 else math.inf
-        for look in looks
-    ]
+    workers.restart(start)
+    steps = [look.point.step or math.inf for look in looks]
     points = [look.point for look in looks] + overshot
     return Survey(points, first.samples, places[int(np.argmin(steps))])
 

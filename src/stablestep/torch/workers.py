@@ -55,9 +55,14 @@ class Workers:
         require(
             isinstance(agents, int) and agents >= 1, f"agents is {agents}, but must be a whole number of at least 1."
         )
-        self.model = copy.deepcopy(model.module if isinstance(model, DistributedDataParallel) else model)
+        self.model = _copied(model.module if isinstance(model, DistributedDataParallel) else model)
         self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         require(len(self.parameters) > 0, "the model has no parameters to train.")
+        require(
+            not any(parameter.is_complex() for parameter in self.parameters),
+            "parameters are complex, but compressors act on real numbers; use torch.view_as_real.",
+        )
+        self.buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
         self.loss_fn, self.agents = loss, agents
         self.pool = _pool(batches, most)
         # Which codec a parameter has, and what must be refused, is the hook's affair.
@@ -93,6 +98,11 @@ class Workers:
         sent = [size for codec, size in zip(self.codecs, self.sizes) if codec.compressor is compressor]
         return max((float(compressor.omega(size)) for size in sent), default=0.0)
 
+    @property
+    def devices(self) -> list[int]:
+        """Indices of the GPUs that the model is on."""
+        return sorted({parameter.device.index or 0 for parameter in self.parameters if parameter.is_cuda})
+
     def point(self) -> Tensor:
         """The parameters now."""
         return torch.cat([parameter.detach().reshape(-1) for parameter in self.parameters])
@@ -103,14 +113,21 @@ class Workers:
             for parameter, piece in zip(self.parameters, point.split(self.sizes)):
                 parameter.copy_(piece.view_as(parameter))
 
+    def restart(self, point: Tensor) -> None:
+        """Make these the parameters, and give the buffers their first values."""
+        self.move(point)
+        with torch.no_grad():
+            for buffer, first in self.buffers:
+                buffer.copy_(first)
+
     def batch(self, *names: int) -> Batch:
         """A batch of the pool, the same for the same names."""
         return self.pool[mixed(self.state.seed, *names) % len(self.pool)]
 
     def value(self, batches: Sequence[Batch]) -> float:
         """The mean loss."""
-        with torch.no_grad():
-            return sum(float(self.loss_fn(self.model, batch)) for batch in batches) / len(batches)
+        # Not without gradients, which some losses take themselves.
+        return sum(float(self.loss_fn(self.model, batch).detach()) for batch in batches) / len(batches)
 
     def gradient(self, batch: Batch) -> tuple[float, Tensor]:
         """Loss and gradient on one batch."""
@@ -154,9 +171,9 @@ class Workers:
         product = self._product if self.double_backward else self._difference
         try:
             return torch.stack([product(batch, direction) for batch in batches]).mean(0)
-        except RuntimeError as error:
-            # What torch says of fused kernels; a loss without curvature is no error.
-            if not self.double_backward or "derivative" not in str(error):
+        except RuntimeError:
+            # Fused and compiled kernels say so in many words; what is really wrong the differences meet again.
+            if not self.double_backward:
                 raise
             self.double_backward = False
             return self.curvature(batches, direction)
@@ -164,21 +181,22 @@ class Workers:
     def _product(self, batch: Batch, direction: Tensor) -> Tensor:
         loss = self.loss_fn(self.model, batch)
         gradient = _flat(torch.autograd.grad(loss, self.parameters, create_graph=True, materialize_grads=True))
-        if not gradient.requires_grad:
-            return torch.zeros_like(direction)
+        if not gradient.requires_grad:  # a linear loss, or a kernel that keeps no graph of its backward
+            return self._difference(batch, direction)
         bent = torch.autograd.grad(gradient @ direction, self.parameters, materialize_grads=True)
         return _flat(bent).detach()
 
     def _difference(self, batch: Batch, direction: Tensor) -> Tensor:
-        """On the same batch, so that its noise cancels; steps of the cube root of the precision."""
+        """On the same batch and with the same dropout, so that their noise cancels; steps of the cube root of the precision."""
         here, length = self.point(), float(direction.norm())
         if length == 0:
             return torch.zeros_like(direction)
         reach = torch.finfo(here.dtype).eps ** (1 / 3) * (1 + float(here.norm())) / length
         ends = []
         for sign in (1, -1):
-            self.move(here + sign * reach * direction)
-            ends.append(self.gradient(batch)[1])
+            with torch.random.fork_rng(devices=self.devices):
+                self.move(here + sign * reach * direction)
+                ends.append(self.gradient(batch)[1])
         self.move(here)
         return (ends[0] - ends[1]) / (2 * reach)
 
@@ -192,20 +210,35 @@ class Workers:
         require(
             bool(torch.isfinite(loss.detach()).all()), f"loss is {float(loss.detach())} at the start; begin elsewhere."
         )
+        found = torch.autograd.grad(loss, self.parameters, allow_unused=True)
+        require(
+            all(gradient is None or gradient.layout == torch.strided for gradient in found),
+            "gradients are sparse, but are sent as dense tensors; use sparse=False in the embedding.",
+        )
 
 
 def _pool(batches: Iterable[Batch], most: int) -> list[Batch]:
-    try:
-        pool = list(islice(batches, most))
-    except TypeError as error:
-        raise InvalidInput(
-            f"batches is a {type(batches).__name__}, but must be a list of batches, or a loader."
-        ) from error
+    require(
+        isinstance(batches, Iterable),
+        f"batches is a {type(batches).__name__}, but must be a list of batches, or a loader.",
+    )
+    pool = list(islice(batches, most))
     require(
         len(pool) >= FEWEST,
         f"batches has {len(pool)} of them, but the noise between batches needs at least {FEWEST}; give more, such as 64.",
     )
     return pool
+
+
+def _copied(model: torch.nn.Module) -> torch.nn.Module:
+    sharded = any(kind.__name__ in ("FSDPModule", "FullyShardedDataParallel") for kind in type(model).__mro__)
+    require(not sharded, f"the model is a {type(model).__name__}, which is sharded; give the whole model.")
+    try:
+        return copy.deepcopy(model)
+    except (RuntimeError, TypeError) as error:
+        raise InvalidInput(
+            f"The model cannot be copied ({error}); give one that was freshly built and loaded."
+        ) from error
 
 
 def _shown(loss: object) -> str:
