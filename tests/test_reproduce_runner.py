@@ -162,7 +162,7 @@ def test_an_error_in_another_process_is_raised(tmp_path, console):
 def test_the_registry_names_every_claim_once():
     claims = [claim for entry in SECTIONS for claim in entry.claims]
     assert len(claims) == len(set(claims)) == 41
-    assert len({entry.name for entry in SECTIONS}) == len({entry.module for entry in SECTIONS}) == 11
+    assert len({entry.name for entry in SECTIONS}) == len({entry.module for entry in SECTIONS}) == 12
 
 
 def test_context_without_a_watcher():

@@ -85,7 +85,16 @@ def test_normalization_is_the_theorems(advice):
 
 def test_table_json_and_picture(advice, tmp_path):
     shown = str(advice)
-    for text in ("L0", "σ1²", "rollouts (the advice)", "100 Mbit/s", "RandK", advice.verdict[:40]):
+    for text in (
+        "L0",
+        "σ1²",
+        "halves the theorem",
+        "at your lr",
+        "rollouts (the advice)",
+        "100 Mbit/s",
+        "RandK",
+        advice.verdict[:40],
+    ):
         assert text in shown
     saved = json.loads(advice.save(tmp_path / "advice.json").read_text(), parse_constant=pytest.fail)
     assert saved["step"] == advice.step.step and saved["constants"]["L0"]["low"] <= saved["constants"]["L0"]["value"]

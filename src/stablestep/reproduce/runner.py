@@ -142,6 +142,7 @@ SECTIONS = (
         ),
     ),
     Entry("edge", "Where the edge really is", "stablestep.reproduce.edge", ()),
+    Entry("training", "Real training: predicted and observed steps", "stablestep.reproduce.training", ()),
 )
 
 

@@ -206,6 +206,12 @@ def _constants_table(advice: Advice) -> Table:
         )
     stated = "" if advice.stated_omega is None else f"; the compressor states {advice.stated_omega:.3g}"
     table.add_row("ω", str(advice.omega), f"‖C(g) − g‖²/‖g‖² as measured{stated}")
+    for omega, meaning in (
+        (advice.bearable_omega, "halves the theorem's step"),
+        (advice.omega_at_lr, "leaves it at your lr"),
+    ):
+        if omega is not None:
+            table.add_row("ω borne", f"{omega:.3g}", f"with {advice.agents} workers and this noise: {meaning}")
     return table
 
 
