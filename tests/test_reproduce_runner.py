@@ -3,7 +3,7 @@ import json
 import os
 import re
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -11,7 +11,7 @@ from rich.console import Console
 from stablestep.claim import Check, Claim
 from stablestep.errors import InvalidInput
 from stablestep.report import Section
-from stablestep.reproduce import SECTIONS, Context, Entry, Interrupted, reproduce
+from stablestep.reproduce import SECTIONS, Context, Entry, Interrupted, reproduce, runner
 from stablestep.reproduce.runner import select
 
 
@@ -170,3 +170,9 @@ def test_context_without_a_watcher():
     context.progress(0.5)
     context.progress("words")
     assert not context.quick and context.seed == 0
+
+
+def test_a_section_without_pictures_may_come_from_another_process(monkeypatch):
+    section = Section("plain", "Plain")
+    monkeypatch.setattr(runner, "import_module", lambda name: SimpleNamespace(run=lambda context: section))
+    assert runner._work(Entry("plain", "Plain", "anywhere", ()), True, 0)[0] is section

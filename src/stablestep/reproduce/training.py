@@ -6,10 +6,14 @@ from importlib.resources import files
 from statistics import median
 from typing import Any
 
-from stablestep.report import Section, Table
+import numpy as np
+
+from stablestep import plot
+from stablestep.report import Figure, Section, Table
 from stablestep.reproduce.context import Context
 
 RECORD = "training.json"
+CEILING = 20.0  # of the picture; triangles are above it
 
 
 def run(context: Context) -> Section:
@@ -25,12 +29,38 @@ def run(context: Context) -> Section:
             "runs from the initialisation end with a mean loss over their last fifth above the first one, by a sweep.",
             "The predictors are those of stablestep.torch.probe, which sees 64 batches and a short descent from the same point; the loss "
             "model and one step are taken where that descent is tightest, the loss model also at the start. Rollouts are short trainings "
-            "of half as many steps as the sweep's.",
-            f"These numbers were not made by this run: they were recorded on {record['date']} by `{record['command']}`.",
+            "of half as many steps as the sweep's; the probe rests its advice on them unless told otherwise.",
+            f"These numbers were not made by this run: they were recorded on {record['date']} by {record['command']} (make predict).",
         ],
+        figures=[_figure(record)],
         tables=[_ratios(record), _summary(record)],
         parameters={"recorded": record["date"], **{name: str(value) for name, value in record["versions"].items()}},
     )
+
+
+def _figure(record: dict[str, Any]) -> Figure:
+    """Every ratio as a point, predictor by predictor; what is infinite, a triangle at the top."""
+    figure, ax = plot.panels(width=7.0, height=3.4)
+    names, tasks = list(record["rows"][0]["predicted"]), sorted({row["task"] for row in record["rows"]})
+    for task, color, shift in zip(tasks, plot.CATEGORIES, np.linspace(-0.12, 0.12, len(tasks))):
+        rows = [row for row in record["rows"] if row["task"] == task]
+        points = [
+            (place + shift, ratio)
+            for place, name in enumerate(names)
+            for row in rows
+            if (ratio := _predicted(row, name))
+        ]
+        finite = [point for point in points if point[1] <= CEILING]
+        ax.scatter(*zip(*finite), color=color, s=22, alpha=0.8, label=task)
+        above = [point[0] for point in points if point[1] > CEILING]
+        ax.scatter(above, [CEILING] * len(above), color=color, marker="^", s=40, clip_on=False, zorder=5)
+    ax.axhline(1, color="black", lw=1)
+    ax.set(yscale="log", ylim=(0.003, CEILING), ylabel="predicted / observed")
+    ax.set_xticks(range(len(names)), labels=names)
+    plot.plain(ax)
+    ax.legend()
+    caption = "Largest stable step, predicted over observed: a point for each ω and N; above the line the prediction is unsafe, triangles are beyond 20."
+    return Figure("training-predicted", figure, caption)
 
 
 def _ratios(record: dict[str, Any]) -> Table:
