@@ -59,7 +59,7 @@ def _figure(record: dict[str, Any]) -> Figure:
     ax.set_xticks(range(len(names)), labels=names)
     plot.plain(ax)
     ax.legend()
-    caption = "Largest stable step, predicted over observed: a point for each ω and N; above the line the prediction is unsafe, triangles are beyond 20."
+    caption = "Predicted over observed: a point for each ω and N; above the line the prediction is unsafe, triangles are beyond 20."
     return Figure("training-predicted", figure, caption)
 
 
