@@ -68,8 +68,8 @@ def probe(
     >>> model = torch.nn.Linear(5, 1)
     >>> batches = [torch.randn(16, 5) for _ in range(16)]
     >>> advice = probe(model, lambda model, x: (model(x) - x.sum(1, keepdim=True)).square().mean(), batches, predictor="loss-model")
-    >>> advice.constant_is_safe, advice.predictor
-    (True, 'loss-model')
+    >>> advice.grows, advice.predictor
+    (False, 'loss-model')
     """
     if predictor not in PREDICTORS:
         raise InvalidInput(f'there is no predictor "{predictor}". {nearest(predictor, PREDICTORS)}')
