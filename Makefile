@@ -33,7 +33,7 @@ bench: $(VENV)/.measured ## measure the speed against NumPy, PyTorch, plain JAX,
 link: $(VENV)/.developed ## measure training steps over slow links (network namespaces and tc)
 	@$(VENV)/bin/python -m benchmarks.link
 
-predict: $(VENV)/.developed ## compare predicted and real edges of two trainings (about half an hour); the report shows the record
+predict: $(VENV)/.developed ## compare predicted and real edges of two trainings (about twenty minutes); the report shows the record
 	@$(VENV)/bin/python examples/training/predict.py
 
 wheel: $(VENV)/.developed ## build dist/*.whl and install it into an environment of its own

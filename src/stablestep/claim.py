@@ -162,3 +162,18 @@ def strict(value: float) -> float | str | None:
 
 def _closeness(check: Check) -> float:
     return -math.inf if check.outcome == "undecided" else check.slack
+
+
+def plain(value: Any) -> Any:
+    """Numbers, texts, lists and arrays as strict JSON takes them: keys are texts, and what is not finite is null.
+
+    >>> plain({1: (2.0, math.inf)})
+    {'1': [2.0, None]}
+    """
+    if isinstance(value, dict):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -13,17 +13,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def print_json(record: dict[str, Any]) -> None:
     """Print a record of numbers, texts, lists and arrays; JSON has no infinity (null), and its keys are texts."""
+    from stablestep.claim import plain
+
     typer.echo(json.dumps(plain(record), indent=2, ensure_ascii=False, allow_nan=False))
-
-
-def plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): plain(inner) for key, inner in value.items()}
-    if hasattr(value, "tolist"):
-        return plain(value.tolist())
-    if isinstance(value, list):
-        return [plain(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def step(value: float | None) -> str:

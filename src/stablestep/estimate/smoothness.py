@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from stablestep.errors import require
-from stablestep.estimate.value import Estimate, bootstrap, finite
+from stablestep.estimate.value import Estimate, bootstrap, pairs
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,7 @@ def smoothness(gradient_norm, curvature, at: float | None = None) -> Smoothness:
     >>> round(found.L0.value, 9), round(found.L1.value, 9)
     (1.0, 2.0)
     """
-    norms = finite("gradient_norm", gradient_norm, at_least=3)
-    bent = finite("curvature", curvature, at_least=3)
-    require(
-        len(norms) == len(bent),
-        f"gradient_norm has {len(norms)} points and curvature {len(bent)}; give one of each for every point.",
-    )
+    norms, bent = pairs(gradient_norm=gradient_norm, curvature=curvature)
     require(bool(np.all(norms >= 0)), f"gradient_norm has {norms.min()}, but norms are at least 0.")
     centre = float(norms.mean()) if at is None else float(at)
     require(centre >= 0, f"at is {at}, but must be a gradient norm of at least 0.")

@@ -13,8 +13,8 @@ from stablestep.estimate.value import NORMAL, Estimate
 GRID = (0.6, 0.8, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 8.0, 10.0, 14.0, 20.0, 40.0, math.inf)
 _SIMULATED = 1 << 19  # numbers for each ν of the grid
 SHARES = np.geomspace(0.002, 0.05, 9)  # of the largest residuals that Hill's estimate uses
-ZEROS = 0.02  # the most gradients in which a coordinate may be exactly 0
 STEADY = 1.35  # how far it may move over them
+ZEROS = 0.02  # the most gradients in which a coordinate may be exactly 0
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,7 @@ def tail(gradients) -> Tail:
     which needs no scale; the mean over coordinates is compared with that of simulated t_ν samples of the same n. Coordinates of one
     worker may depend on each other: the interval comes from leaving out workers in turn (it is too short where one random factor
     scales all coordinates of a worker, of which there are only n draws). Coordinates that are exactly 0 in more than 2 % of the gradients
-    are left out. Hill's estimate pools |r| over the median of |r| of its
-    coordinate.
+    are left out. Hill's estimate pools |r| over the median of |r| of its coordinate.
 
     Not the fit of an α-stable law, which takes ν = 2.5 for an infinite variance.
 

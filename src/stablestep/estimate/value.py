@@ -65,6 +65,20 @@ def finite(name: str, values, at_least: int) -> Float[np.ndarray, " n"]:
     return array
 
 
+def pairs(**given) -> tuple[Float[np.ndarray, " p"], ...]:
+    """Two named measures of the same p ≥ 3 points.
+
+    Raises:
+        InvalidInput: if one is not such a vector, or their lengths differ.
+    """
+    (one, first), (other, second) = ((name, finite(name, values, at_least=3)) for name, values in given.items())
+    require(
+        len(first) == len(second),
+        f"{one} has {len(first)} points and {other} {len(second)}; give one of each for every point.",
+    )
+    return first, second
+
+
 def bootstrap(
     fit: Callable[[np.ndarray], tuple[float, ...]], points: int, whole: tuple[float, ...]
 ) -> tuple[Estimate, ...]:

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from stablestep.errors import require
-from stablestep.estimate.value import Estimate, bootstrap, finite
+from stablestep.estimate.value import Estimate, bootstrap, pairs
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,7 @@ def affine_variance(gradient_sq, variance) -> AffineVariance:
     >>> round(found.sigma0_sq.value, 9), round(found.sigma1_sq.value, 9)
     (0.5, 0.2)
     """
-    squares = finite("gradient_sq", gradient_sq, at_least=3)
-    spread = finite("variance", variance, at_least=3)
-    require(
-        len(squares) == len(spread),
-        f"gradient_sq has {len(squares)} points and variance {len(spread)}; give one of each for every point.",
-    )
+    squares, spread = pairs(gradient_sq=gradient_sq, variance=variance)
     require(bool(np.all(squares >= 0)), f"gradient_sq has {squares.min()}, but squares are at least 0.")
     require(bool(np.all(spread >= 0)), f"variance has {spread.min()}, but variances are at least 0.")
     whole = _fit(squares, spread)

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console, Group
 from rich.table import Table
 
+from stablestep.claim import plain
 from stablestep.errors import InvalidInput
 from stablestep.estimate import AffineVariance, Estimate, Smoothness, Tail
 from stablestep.stability.case import CriticalStep
@@ -126,22 +127,22 @@ class Advice:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, as JSON takes it; what is not finite is None."""
-        return _plain(
+        return plain(
             {
                 "agents": self.agents,
                 "dim": self.dim,
                 "compressor": self.compressor,
                 "constants": {
-                    "L0": self.smoothness.L0,
-                    "L1": self.smoothness.L1,
-                    "sigma0_sq": self.variance.sigma0_sq,
-                    "sigma1_sq": self.variance.sigma1_sq,
-                    "nu": None if self.tail is None else self.tail.nu,
-                    "hill": None if self.tail is None else self.tail.hill,
-                    "omega": self.omega,
+                    "L0": self.smoothness.L0.to_dict(),
+                    "L1": self.smoothness.L1.to_dict(),
+                    "sigma0_sq": self.variance.sigma0_sq.to_dict(),
+                    "sigma1_sq": self.variance.sigma1_sq.to_dict(),
+                    "nu": self.tail and self.tail.nu.to_dict(),
+                    "hill": self.tail and self.tail.hill.to_dict(),
+                    "omega": self.omega.to_dict(),
                 },
                 "stated_omega": self.stated_omega,
-                "variance_is": None if self.tail is None else self.tail.variance,
+                "variance_is": self.tail and self.tail.variance,
                 "limits": {limit.predictor: _limit(limit) for limit in self.limits},
                 "predictor": self.predictor,
                 "step": self.step and self.step.step,
@@ -266,17 +267,6 @@ def _point(point: Point) -> dict[str, Any]:
 
 def _vars(found: CriticalStep | None) -> dict[str, Any] | None:
     return None if found is None else vars(found)
-
-
-def _plain(value: Any) -> Any:
-    """As JSON takes it."""
-    if isinstance(value, Estimate):
-        return value.to_dict()
-    if isinstance(value, dict):
-        return {name: _plain(one) for name, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _written(path: Path, content: bytes) -> Path:

@@ -27,7 +27,7 @@ class Codec(abc.ABC):
 
     def __init__(self, compressor: Compressor):
         self.compressor: Any = compressor
-        # Every call of an equinox module's method costs a fifth of a millisecond, for each tensor in each step.
+        # Calling an equinox module's method takes longer than coding a small tensor, and would come for each tensor in each step.
         self.omega = cache(compressor.omega)
 
     def plan(self, draw: Draw, dim: int) -> Any:

@@ -1,5 +1,7 @@
 """The communication hook, and adapters that prove that it runs."""
 
+from collections.abc import Iterable
+
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
@@ -23,18 +25,33 @@ def hook(state: HookState, bucket: Bucket) -> torch.futures.Future[torch.Tensor]
         isinstance(state, HookState),
         f"the hook's state is a {type(state).__name__}, but must be a HookState: register_comm_hook(HookState(…), hook).",
     )
-    require(
-        bucket.buffer().layout == torch.strided,
-        "gradients are sparse, but are sent as dense tensors; use sparse=False in the embedding.",
-    )
-    require(
-        not any(parameter.is_complex() for parameter in bucket.parameters()),
-        "parameters are complex, but compressors act on real numbers; use torch.view_as_real.",
-    )
+    require_dense(bucket.buffer())
+    require_real(bucket.parameters())
     if bucket.index() == 0:
         state.begin()
         state.exchange = Exchange(state)
     return state.exchange.add(bucket)
+
+
+def require_dense(gradient: torch.Tensor) -> None:
+    """Raise for sparse gradients."""
+    require(
+        gradient.layout == torch.strided,
+        "gradients are sparse, but are sent as dense tensors; use sparse=False in the embedding.",
+    )
+
+
+def require_real(parameters: Iterable[torch.Tensor]) -> None:
+    """Raise for complex parameters."""
+    require(
+        not any(parameter.is_complex() for parameter in parameters),
+        "parameters are complex, but compressors act on real numbers; use torch.view_as_real.",
+    )
+
+
+def is_sharded(model: torch.nn.Module) -> bool:
+    """Whether the model is one of FSDP."""
+    return any(kind.__name__ in ("FSDPModule", "FullyShardedDataParallel") for kind in type(model).__mro__)
 
 
 def register(model: torch.nn.Module, state: HookState) -> HookState:
@@ -86,7 +103,7 @@ def _wrapped(model: torch.nn.Module) -> DistributedDataParallel:
     if isinstance(model, DistributedDataParallel):
         return model
     name = type(model).__name__
-    if any(kind.__name__ in ("FSDPModule", "FullyShardedDataParallel") for kind in type(model).__mro__):
+    if is_sharded(model):
         raise InvalidInput(
             f"The model is a {name}, which shards gradients by reduce-scatter, where no hook can carry compressed messages; "
             "use DistributedDataParallel."

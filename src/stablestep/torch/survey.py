@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from stablestep.torch.predict import loss_model
 from stablestep.torch.workers import Workers
 
 Tensor = torch.Tensor
-_NOISE, _BENT, _WALK, _MASK = range(4)  # names of randomness
+_BENT, _WALK, _MASK = range(1, 4)  # names of randomness
 BETWEEN = 4  # steps from one point to the next
 OVERSHOT = (2.0, 4.0, 8.0)  # steps from the first point in units of 1/‖∇²f‖: past 2 the loss rises
 FIRST, LATER = 12, 5  # power iterations; later points begin with the last vector
@@ -132,9 +133,11 @@ def _look(workers: Workers, index: int, vector: Tensor | None, iterations: int, 
     return _Look(point, mean, vector, np.stack(single))
 
 
+@lru_cache(maxsize=1)
 def _coordinates(dim: int) -> Tensor:
+    """The same at every point; a copy, so that the other indices are not kept."""
     generator = torch.Generator().manual_seed(0)
-    return torch.randperm(dim, generator=generator)[:COORDINATES]
+    return torch.randperm(dim, generator=generator)[:COORDINATES].clone()
 
 
 def _curvature(

@@ -12,6 +12,7 @@ from stablestep.compressor import Compressor, Sign
 from stablestep.errors import InvalidInput, require
 from stablestep.torch.codec import Codec, squared_norm, working
 from stablestep.torch.draw import drawer, mixed
+from stablestep.torch.hook import is_sharded, require_dense, require_real
 from stablestep.torch.state import HookState
 
 Tensor = torch.Tensor
@@ -58,10 +59,7 @@ class Workers:
         self.model = _copied(model.module if isinstance(model, DistributedDataParallel) else model)
         self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         require(len(self.parameters) > 0, "the model has no parameters to train.")
-        require(
-            not any(parameter.is_complex() for parameter in self.parameters),
-            "parameters are complex, but compressors act on real numbers; use torch.view_as_real.",
-        )
+        require_real(self.parameters)
         self.buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
         self.loss_fn, self.agents = loss, agents
         self.pool = _pool(batches, most)
@@ -105,7 +103,7 @@ class Workers:
 
     def point(self) -> Tensor:
         """The parameters now."""
-        return torch.cat([parameter.detach().reshape(-1) for parameter in self.parameters])
+        return _flat(self.parameters).detach()
 
     def move(self, point: Tensor) -> None:
         """Make these the parameters."""
@@ -211,10 +209,9 @@ class Workers:
             bool(torch.isfinite(loss.detach()).all()), f"loss is {float(loss.detach())} at the start; begin elsewhere."
         )
         found = torch.autograd.grad(loss, self.parameters, allow_unused=True)
-        require(
-            all(gradient is None or gradient.layout == torch.strided for gradient in found),
-            "gradients are sparse, but are sent as dense tensors; use sparse=False in the embedding.",
-        )
+        for gradient in found:
+            if gradient is not None:
+                require_dense(gradient)
 
 
 def _pool(batches: Iterable[Batch], most: int) -> list[Batch]:
@@ -231,8 +228,7 @@ def _pool(batches: Iterable[Batch], most: int) -> list[Batch]:
 
 
 def _copied(model: torch.nn.Module) -> torch.nn.Module:
-    sharded = any(kind.__name__ in ("FSDPModule", "FullyShardedDataParallel") for kind in type(model).__mro__)
-    require(not sharded, f"the model is a {type(model).__name__}, which is sharded; give the whole model.")
+    require(not is_sharded(model), f"the model is a {type(model).__name__}, which is sharded; give the whole model.")
     try:
         return copy.deepcopy(model)
     except (RuntimeError, TypeError) as error:
