@@ -6,10 +6,8 @@ import zlib
 import jax
 import pytest
 
-# Before the first computation: JAX fixes its devices then.
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
-jax.config.update("jax_num_cpu_devices", 2)
 
 SUITE_SEED = int(os.environ.get("STABLESTEP_TEST_SEED", "20260117"))
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from stablestep.binomial import Flips, fixed
-from stablestep.stream import Stream
+from stablestep.message.binomial import Flips, fixed
+from stablestep.stream import Family, Stream
 from tests.statistics import assert_counts, assert_covariance, assert_fails, assert_mean, assert_variance
 
 DRAWS = 60_000
@@ -85,7 +85,7 @@ def test_flips_of_several_blocks(n, probability, seed):
 def test_each_coordinate_has_its_own_probability(seed):
     probability = jnp.array([0.0, 0.001, 0.1, 0.25, 0.333, 0.5], jnp.float32)
     flips = Flips.of(12)
-    draw = jax.jit(jax.vmap(lambda i: flips.sample(Stream.seed(seed).child(i), probability)))
+    draw = jax.jit(jax.vmap(lambda i: flips.sample(Stream.seed(seed).child(i, Family.RUN), probability)))
     numbers = np.asarray(draw(jnp.arange(50_000, dtype=jnp.uint32)))
     assert not np.any(numbers[:, 0])
     for column, p in zip(numbers.T[1:], np.asarray(probability, float)[1:], strict=True):

@@ -21,7 +21,7 @@ from stablestep.compressor import (
     TopK,
 )
 from stablestep.errors import InvalidInput
-from stablestep.stream import Stream
+from stablestep.stream import Family, Stream
 from tests.statistics import assert_covariance, assert_fails, assert_fraction, assert_mean
 
 DRAWS = 40_000
@@ -32,7 +32,9 @@ EIGHT = np.array([1.0, -0.5, 2.0, 0.3, 0.0, -3.0, 0.25, 1.7])
 @eqx.filter_jit
 def _compress(compressor, root, gradient, indices):
     def draw(index):
-        return compressor.compress(root.child(index).uniform(compressor.draws(len(gradient)), gradient.dtype), gradient)
+        return compressor.compress(
+            root.child(index, Family.RUN).mask.uniform(compressor.draws(len(gradient)), gradient.dtype), gradient
+        )
 
     return jax.vmap(draw)(indices)
 

@@ -22,7 +22,7 @@ from stablestep.message import law
 from stablestep.noise import Gaussian, Minibatch, StudentT
 from stablestep.problem import FiniteSum, Logistic, Quadratic, Quartic
 from stablestep.setup import Agents, Setup
-from stablestep.stream import Stream
+from stablestep.stream import Family, Stream
 from tests.statistics import (
     assert_covariance,
     assert_equal_means,
@@ -83,7 +83,7 @@ def draws(messages, seed, count=DRAWS):
     options = {"xla_backend_optimization_level": 0}
 
     def run(stream, indices):
-        return jax.vmap(lambda i: messages.draw(stream.child(i), X)[1])(indices)
+        return jax.vmap(lambda i: messages.draw(stream.child(i, Family.RUN), X)[1])(indices)
 
     return np.asarray(jax.jit(run, compiler_options=options)(Stream.seed(seed), jnp.arange(count, dtype=jnp.uint32)))
 

@@ -11,7 +11,7 @@ from stablestep.errors import InvalidInput
 from stablestep.noise import Gaussian, Minibatch, StudentT
 from stablestep.problem import FiniteSum, Logistic, Quadratic
 from stablestep.record import cast
-from stablestep.stream import Stream
+from stablestep.stream import Family, Stream
 from tests.statistics import (
     assert_counts,
     assert_covariance,
@@ -32,7 +32,7 @@ PLAIN = Quadratic(np.ones(3))
 @eqx.filter_jit
 def sample(noise, problem, root, x, indices):
     gradient = problem.gradient(x)
-    return jax.vmap(lambda i: noise.sample(root.child(i), problem, x, gradient))(indices) - gradient
+    return jax.vmap(lambda i: noise.sample(root.child(i, Family.RUN).noise, problem, x, gradient))(indices) - gradient
 
 
 def draws(noise, seed, problem=PLAIN, dtype=jnp.float64, count=DRAWS):
@@ -175,7 +175,9 @@ def test_minibatch_picks_every_datum_equally(seed):
     data = np.arange(7.0)[:, None]
     problem = FiniteSum(lambda x, point: jnp.sum(x * point), data, dim=1)
     x, stream = jnp.zeros(1), Stream.seed(seed)
-    draw = jax.jit(jax.vmap(lambda i: Minibatch(1).sample(stream.child(i), problem, x, problem.gradient(x))))
+    draw = jax.jit(
+        jax.vmap(lambda i: Minibatch(1).sample(stream.child(i, Family.RUN).noise, problem, x, problem.gradient(x)))
+    )
     picked = np.asarray(draw(jnp.arange(DRAWS, dtype=jnp.uint32)))[:, 0].round().astype(int)
     assert_counts(np.bincount(picked, minlength=7), np.full(7, 1 / 7))
 

@@ -1,13 +1,19 @@
 """Random streams: JAX's own cipher, accurate quantiles, independent children."""
 
+import re
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.extend.random import threefry_2x32
+from jax.scipy.special import ndtri
 from scipy import stats
 
-from stablestep.stream import Stream, fast_log, horner, threefry, to_cosine, to_normal, to_open, to_uniform
+import stablestep
+from stablestep.errors import InvalidInput
+from stablestep.stream import Family, Stream, fast_log, horner, threefry, to_cosine, to_normal, to_open, to_uniform
 from tests.statistics import assert_covariance, assert_distribution, assert_fails, assert_mean, assert_variance
 
 COUNT = 100_000
@@ -97,8 +103,8 @@ def test_horner():
 
 
 LAWS = {
-    "normal": (lambda s, dtype: s.normal(COUNT, dtype), stats.norm()),
-    "uniform": (lambda s, dtype: s.uniform(COUNT, dtype), stats.uniform()),
+    "normal": (lambda s, dtype: s.noise.normal(COUNT, dtype), stats.norm()),
+    "uniform": (lambda s, dtype: s.mask.uniform(COUNT, dtype), stats.uniform()),
     "cosine": (lambda s, dtype: to_cosine(s.words(COUNT)[0], dtype), stats.arcsine(-1, 2)),
 }
 
@@ -118,22 +124,35 @@ def test_law(name, dtype, seed):
 
 
 def test_fourth_moment_of_the_normal(seed):
-    samples = np.asarray(Stream.seed(seed).normal(COUNT, jnp.float32), np.float64)
+    samples = np.asarray(Stream.seed(seed).noise.normal(COUNT, jnp.float32), np.float64)
     assert_mean(samples**4, 3.0)
     with assert_fails():
         assert_mean(samples**4, 3.3)
 
 
 def family(seed):
-    """The streams that one run, its neighbours and its children use, and the two words of one slot: a column each."""
+    """The streams that one run, its neighbours and its children use, and everything that their lanes draw: a column each, normal."""
     root = Stream.seed(seed)
-    streams = [root, *(root.child(i) for i in range(3)), root.child(0, tag=1), root.child(0).child(0)]
-    columns = [stream.normal(COUNT // 4, jnp.float64) for stream in streams]
-    columns += [root.normal(COUNT // 4, jnp.float64, slot=1), to_normal(root.words(COUNT // 4)[1], jnp.float64)]
+    streams = [
+        root,
+        *(root.child(i, Family.RUN) for i in range(3)),
+        root.child(0, Family.STEP),
+        root.child(0, Family.RUN),
+    ]
+    streams[-1] = streams[-1].child(0, Family.RUN)
+    columns = [stream.noise.normal(COUNT // 4, jnp.float64) for stream in streams]
+    for lane in (root.noise, root.mask):
+        columns += [lane.normal(COUNT // 4, jnp.float64, slot) for slot in (0, 1, 2)][lane is root.noise :]
+        columns += [ndtri(lane.uniform(COUNT // 4, jnp.float64, slot) + 2.0**-33) for slot in (0, 1, 2)]
+        columns += [to_normal(word, jnp.float64) for slot in (0, 1) for word in lane.words(COUNT // 4, slot)]
+        columns += [
+            lane.child().noise.normal(COUNT // 4, jnp.float64),
+            jax.random.normal(lane.key(), (COUNT // 4,), jnp.float64),
+        ]
     return np.stack([np.asarray(column) for column in columns], axis=1)
 
 
-def test_children_slots_and_words_are_independent(seed):
+def test_children_lanes_slots_and_words_are_independent(seed):
     samples = family(seed)
     assert_covariance(samples, np.eye(samples.shape[1]))
     assert_covariance(samples**2, 2 * np.eye(samples.shape[1]))
@@ -145,18 +164,40 @@ def test_children_slots_and_words_are_independent(seed):
 def test_neighbouring_children_are_independent(seed):
     root = Stream.seed(seed)
     indices = jnp.arange(20_000, dtype=jnp.uint32)
-    samples = np.asarray(jax.jit(jax.vmap(lambda i: root.child(i).normal(4, jnp.float64)))(indices))
+    samples = np.asarray(jax.jit(jax.vmap(lambda i: root.child(i, Family.RUN).noise.normal(4, jnp.float64)))(indices))
     lagged = np.concatenate([samples[:-1], samples[1:]], axis=1)
     assert_covariance(lagged, np.eye(8))
 
 
 def test_children_never_repeat_words_or_each_other(seed):
     root = Stream.seed(seed)
-    keys = [(int(c.key0), int(c.key1)) for tag in range(8) for c in (root.child(i, tag=tag) for i in range(20))]
+    keys = [(int(c.key0), int(c.key1)) for one in Family for c in (root.child(i, one) for i in range(20))]
     assert len(set(keys)) == len(keys)
 
 
 def test_a_traced_index_gives_the_same_child(seed):
     root = Stream.seed(seed)
-    traced = jax.jit(lambda i: root.child(i, tag=4).words(3))(jnp.int32(7))
-    assert np.array_equal(traced, root.child(7, tag=4).words(3))
+    traced = jax.jit(lambda i: root.child(i, Family.RUN).words(3))(jnp.int32(7))
+    assert np.array_equal(traced, root.child(7, Family.RUN).words(3))
+
+
+def test_every_family_is_in_the_one_list():
+    """Two uses of one number would share their randomness without a word: numbers stand in `Family` alone."""
+    assert len({int(one) for one in Family}) == len(Family)
+    written = re.compile(r"\.child(?:ren)?\(")
+    for path in sorted(Path(stablestep.__file__).parent.rglob("*.py")):
+        for line in path.read_text().splitlines():
+            if written.search(line) and path.name != "stream.py" and "torch" not in path.parts:
+                assert "Family." in line, f"{path.name}: {line.strip()}"
+
+
+@pytest.mark.parametrize("wrong", [1.7, "1", None, -1, 2**64, True, np.float64(3)])
+def test_what_is_no_seed_is_said(wrong):
+    with pytest.raises(InvalidInput, match="seed is"):
+        Stream.seed(wrong)
+
+
+def test_every_seed_is_another_stream():
+    seeds = [0, 1, 2**32, 2**32 + 1, 2**63, 2**64 - 1]
+    assert len({(int(s.key0), int(s.key1)) for s in map(Stream.seed, seeds)}) == len(seeds)
+    assert int(Stream.seed(np.int8(7)).key1) == int(Stream.seed(np.uint64(7)).key1) == 7

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import special
 
-from stablestep.student import Xi, slope, sup_density, tail, tail_fit
+from stablestep.noise.student import Xi, slope, sup_density, tail, tail_fit
 
 DEGREES = [0.3, 0.5, 0.9, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 7.7, 10.0, 20.0, 30.0, 100.0, 1000.0]
 POINTS = np.concatenate([[0.0], np.geomspace(1e-6, 1e6, 4_001), np.linspace(0, 30, 4_001)])

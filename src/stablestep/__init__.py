@@ -1,11 +1,12 @@
 """StableStep: which step size holds when gradients are noisy and compressed, and what normalization does it need?"""
 
-from stablestep import compressor, estimate, message, noise, plot, problem, schedule, sde, stability, theorem
+from stablestep import compressor, estimate, message, noise, plot, problem, schedule, sde, server, stability, theorem
 from stablestep.compare import compare, quadratic_order, weak_order
 from stablestep.errors import InvalidInput
 from stablestep.sde import integrate
 from stablestep.setup import Agents, Setup
 from stablestep.simulate import simulate
+from stablestep.vary import vary
 
 __all__ = [
     "Agents",
@@ -22,8 +23,10 @@ __all__ = [
     "quadratic_order",
     "schedule",
     "sde",
+    "server",
     "simulate",
     "stability",
     "theorem",
+    "vary",
     "weak_order",
 ]

@@ -1,20 +1,40 @@
-"""What a user is told when an input cannot be right."""
+"""What a user is told when an input cannot be right, and the checks that say it: the words of every refusal, once."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
+from numbers import Integral, Real
+from typing import Any, TypeVar
+
+import numpy as np
+
+T = TypeVar("T")
+FORMS = ("corrected", "printed")  # of every formula that the papers print differently
+_MOST = 2**31 - 1  # of a count: what a 32-bit index can address
+_SEEDS = 2**64  # a stream has a key of 64 bits
 
 
 class InvalidInput(ValueError):
     """An input that cannot be right; the message names it, its value, and what to do."""
 
 
-def require(condition: bool, message: str) -> None:
+def require(condition: Any, message: str) -> None:
     """Raise `InvalidInput(message)` unless `condition` holds.
 
     >>> require(1 + 1 == 2, "never said")
     """
     if not condition:
         raise InvalidInput(message)
+
+
+def shown(value: object) -> str:
+    """A value in one line of an error message, texts in quotes.
+
+    >>> shown("a"), shown(list(range(100)))[-6:]
+    ('"a"', '2, 23…')
+    """
+    line = f'"{value}"' if isinstance(value, str) else " ".join(repr(value).split())
+    return line if len(line) <= 80 else line[:80] + "…"
 
 
 def nearest(name: str, options: Iterable[str]) -> str:
@@ -26,3 +46,107 @@ def nearest(name: str, options: Iterable[str]) -> str:
     known = sorted(options)
     close = get_close_matches(name, known, n=1)
     return (f'Did you mean "{close[0]}"? ' if close else "") + f"Known: {', '.join(known)}."
+
+
+def one_of(name: str, value: Any, options: Iterable[str]) -> str:
+    """`value`, which must be one of a few words.
+
+    >>> one_of("mask", "own", ("own", "shared"))
+    'own'
+    """
+    words = [f'"{option}"' for option in options]
+    listed = " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+    require(isinstance(value, str) and f'"{value}"' in words, f"{name} is {shown(value)}, but must be {listed}.")
+    return value
+
+
+def is_number(value: object) -> bool:
+    """Whether it is one real number: Python's, NumPy's or an array of no dimension; not a bool, and not a text."""
+    if isinstance(value, (bool, np.bool_)):
+        return False
+    return isinstance(value, Real) or (np.ndim(value) == 0 and np.issubdtype(_dtype(value), np.number))  # type: ignore[arg-type]
+
+
+def _dtype(value: Any) -> np.dtype:
+    return getattr(value, "dtype", np.dtype(object))
+
+
+def whole(name: str, value: Any, least: int = 1, most: int = _MOST, hint: str = "") -> int:
+    """`value` as an int: a whole number (NumPy's and 3.0 are taken, True, "1" and None are not) in [least, most].
+
+    >>> whole("count", np.int64(3)), whole("count", 3.0)
+    (3, 3)
+    """
+    fits = is_number(value) and (isinstance(value, Integral) or (math.isfinite(value) and int(value) == value))
+    require(fits and value >= least, f"{name} is {shown(value)}, but must be a whole number of at least {least}{hint}.")
+    require(value <= most, f"{name} is {shown(value)}, but must be at most {most}{hint}.")
+    return int(value)
+
+
+def seed_of(value: Any, name: str = "seed") -> int:
+    """`value` as a seed: a whole number in [0, 2⁶⁴), so that different seeds are different runs.
+
+    >>> seed_of(np.uint64(7))
+    7
+    """
+    integral = isinstance(value, Integral) and not isinstance(value, (bool, np.bool_))
+    require(integral, f"{name} is {shown(value)}, but must be a whole number, such as 0.")
+    require(0 <= value < _SEEDS, f"{name} is {value}, but must be at least 0 and below 2**64.")
+    return int(value)
+
+
+def positive(name: str, value: Any) -> float:
+    """`value` as a float, which must be finite and greater than 0.
+
+    >>> positive("eta", 1)
+    1.0
+    """
+    fits = is_number(value) and 0 < value < math.inf
+    require(fits, f"{name} is {shown(value)}, but must be a finite number greater than 0.")
+    return float(value)
+
+
+def at_least_zero(name: str, value: Any) -> float:
+    """`value` as a float, which must be finite and at least 0.
+
+    >>> at_least_zero("power", 0)
+    0.0
+    """
+    fits = is_number(value) and 0 <= value < math.inf
+    require(fits, f"{name} is {shown(value)}, but must be a finite number of at least 0.")
+    return float(value)
+
+
+def within(name: str, value: Any, low: float, high: float, hint: str = "") -> float:
+    """`value` as a float strictly between `low` and `high`.
+
+    >>> within("epsilon", 0.5, 0, 1)
+    0.5
+    """
+    fits = is_number(value) and low < value < high
+    require(fits, f"{name} is {shown(value)}, but must be between {low:g} and {high:g} (both excluded){hint}.")
+    return float(value)
+
+
+def instance(name: str, value: Any, kind: type[T], example: str) -> T:
+    """`value`, which must be of the class `kind`; `example` shows one.
+
+    >>> instance("setup", 3, int, "3")
+    3
+    """
+    if not isinstance(value, kind):
+        called = f"; call it: {value.__name__}(…)" if isinstance(value, type) and issubclass(value, kind) else ""
+        article = "an" if kind.__name__[0] in "AEIO" else "a"
+        raise InvalidInput(
+            f"{name} is {shown(value)}, but must be {article} {kind.__name__}, such as {example}{called}."
+        )
+    return value
+
+
+def checked(check: Callable[..., T], name: str, **limits: Any) -> Callable[[Any], T]:
+    """A field's converter that checks it.
+
+    >>> checked(whole, "levels", least=2)(3)
+    3
+    """
+    return lambda value: check(name, value, **limits)

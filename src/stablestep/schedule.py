@@ -8,26 +8,26 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 from scipy import integrate
 
-from stablestep.errors import InvalidInput, require
+from stablestep.errors import InvalidInput, at_least_zero, checked, instance, positive, require, whole, within
 from stablestep.setup import Setup
 from stablestep.theorem import Constants, Variant, constants
 from stablestep.theorem import result as find_result
 
 Scalar = Float[Array, ""]
-# The axes over which runs are mapped, on one device and over devices: a mean over both is one over all runs.
-ENSEMBLE = ("run", "runs")
+ENSEMBLE = "runs"  # the axis over which runs are mapped
 
 
 class Seen(NamedTuple):
-    """What a schedule may depend on besides the time."""
+    """What a schedule may depend on besides the time: ‖∇f(x)‖, the norm of the mean message, the mean of the agents' own norms, and the
+    norm of the direction that the server made of the message."""
 
     gradient_norm: Scalar
     message_norm: Scalar
     local_norm: Scalar
+    direction_norm: Scalar
 
 
 class Schedule(eqx.Module):
@@ -61,21 +61,18 @@ class Schedule(eqx.Module):
         """Whether a run's step depends on the other runs, so that all must be simulated together."""
         return False
 
+    @property
+    def sees_messages(self) -> bool:
+        """Whether the step depends on the messages themselves, which no agent knows before it sends, and no SDE model knows."""
+        return self.needs_agents
+
     def bind(self, setup: Setup, gradient_norm: float) -> "Schedule":
         """This schedule for a given setup, started at a point with this gradient norm."""
         return self
 
 
-def _positive(name: str, value) -> float:
-    require(
-        np.ndim(value) == 0 and bool(0 < value < math.inf),
-        f"{name} is {value}, but must be a finite number greater than 0.",
-    )
-    return float(value)
-
-
 def _order(order: int) -> None:
-    require(order in (1, 2), f"order is {order}, but φ¹ and φ² are the ones there are; use 1 or 2.")
+    whole("order", order, least=1, most=2, hint=": φ¹ and φ² are the ones there are")
 
 
 class Constant(Schedule):
@@ -88,7 +85,7 @@ class Constant(Schedule):
     10.0
     """
 
-    eta: float = eqx.field(converter=lambda eta: _positive("eta", eta))
+    eta: float = eqx.field(converter=checked(positive, "eta"))
 
     def step(self, t, seen):
         return jnp.asarray(self.eta, t.dtype)
@@ -118,12 +115,8 @@ class Polynomial(Schedule):
     power: float
 
     def __init__(self, eta, power):
-        self.eta = _positive("eta", eta)
-        require(
-            np.ndim(power) == 0 and 0 <= power < math.inf,
-            f"power is {power}, but must be a finite number of at least 0.",
-        )
-        self.power = float(power)
+        self.eta = positive("eta", eta)
+        self.power = at_least_zero("power", power)
 
     def step(self, t, seen):
         return self.eta * jnp.power(1 + t, -self.power)
@@ -151,7 +144,7 @@ class Custom(Schedule):
     function: Callable = eqx.field(static=True)
 
     def __init__(self, eta, function):
-        self.eta = _positive("eta", eta)
+        self.eta = positive("eta", eta)
         require(
             callable(function),
             f"function is {function!r}, but must be a function of the time, such as lambda t: 1 / (1 + t).",
@@ -185,7 +178,7 @@ class LocalNorms(Schedule):
     eta0: float
 
     def __init__(self, eta0):
-        self.eta0 = _positive("eta0", eta0)
+        self.eta0 = positive("eta0", eta0)
 
     @property
     def eta(self) -> float:
@@ -214,11 +207,65 @@ class Clip(Schedule):
     threshold: float
 
     def __init__(self, eta, threshold):
-        self.eta = _positive("eta", eta)
-        self.threshold = _positive("threshold", threshold)
+        self.eta = positive("eta", eta)
+        self.threshold = positive("threshold", threshold)
 
     def step(self, t, seen):
         return self.eta * jnp.minimum(1, self.threshold / seen.message_norm)
+
+    @property
+    def sees_messages(self):
+        return True
+
+
+class Normalized(Schedule):
+    """h = ηη_t/‖D‖ for the direction D that the server makes of the messages, 0 where D = 0: every step has the length ηη_t of `schedule`.
+
+    With HeavyBall(average=True) it is NSGD with momentum, with EF21 the normalized EF21 of Khirirat et al. (2024).
+
+    Args:
+        schedule: gives ηη_t; not normalized itself.
+
+    Raises:
+        InvalidInput: if `schedule` is no schedule, or is Normalized.
+
+    >>> Normalized(Constant(0.05)).eta
+    0.05
+    """
+
+    schedule: Schedule
+
+    def __init__(self, schedule):
+        self.schedule = instance("schedule", schedule, Schedule, "Constant(0.05)")
+        require(
+            not isinstance(schedule, Normalized),
+            f"schedule is {schedule}, which is normalized already; give the schedule inside it.",
+        )
+
+    @property
+    def eta(self) -> float:
+        """η of the schedule inside."""
+        return self.schedule.eta
+
+    def step(self, t, seen):
+        norm = seen.direction_norm
+        moves = norm > 0
+        return jnp.where(moves, self.schedule.step(t, seen) / jnp.where(moves, norm, 1), 0)
+
+    @property
+    def needs_agents(self):
+        return self.schedule.needs_agents
+
+    @property
+    def needs_ensemble(self):
+        return self.schedule.needs_ensemble
+
+    @property
+    def sees_messages(self):
+        return True
+
+    def bind(self, setup, gradient_norm):
+        return Normalized(self.schedule.bind(setup, gradient_norm))
 
 
 class StepLimit(Schedule):
@@ -258,20 +305,20 @@ class StepLimit(Schedule):
         self, result, eta, epsilon=0.5, L1=None, power=0.0, constants=None, expectation=False, form="corrected"
     ):
         self.result = find_result(result).name
-        self.eta = _positive("eta", eta)
-        require(0 < epsilon < 1, f"epsilon is {epsilon}, but must be between 0 and 1 (both excluded), such as 0.5.")
-        require(0 <= power < math.inf, f"power is {power}, but must be a finite number of at least 0.")
+        self.eta = positive("eta", eta)
+        self.epsilon = within("epsilon", epsilon, 0, 1, hint=", such as 0.5")
+        self.power = at_least_zero("power", power)
         require(
             L1 is None or constants is None,
             f"L1 is {L1}, but constants hold an L1 of their own; give one or the other.",
         )
-        self.epsilon, self.power = float(epsilon), float(power)
-        self.L1 = None if L1 is None else float(L1)
+        self.L1 = None if L1 is None else at_least_zero("L1", L1)
         self.constants = constants
-        self.expectation = bool(expectation)
+        self.expectation = instance("expectation", expectation, bool, "True")
         self.form = Variant(form=form).form
 
     def bind(self, setup, gradient_norm):
+        setup.require_memoryless(f"StepLimit (the result {self.result})")
         theorem, c = find_result(self.result), self.constants or self._constants(setup, gradient_norm)
         offset, slope = theorem.normalization(c, self.epsilon, form=self.form)
         rule = " with E‖∇f‖" if self.expectation else ""

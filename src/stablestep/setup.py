@@ -1,17 +1,12 @@
-"""The one description of a distributed problem: a landscape, and groups of equal agents."""
-
-import inspect
-from typing import TypeVar
+"""The one description of a distributed problem: a landscape, groups of equal agents, and a server."""
 
 import equinox as eqx
-import numpy as np
 
 from stablestep.compressor import Compressor, Identity
-from stablestep.errors import InvalidInput, nearest, require
+from stablestep.errors import instance, one_of, require, shown, whole
 from stablestep.noise import Gaussian, Noise
 from stablestep.problem import Mixture, Problem
-
-T = TypeVar("T")
+from stablestep.server import Plain, Server
 
 
 class Agents(eqx.Module):
@@ -20,7 +15,8 @@ class Agents(eqx.Module):
     Args:
         count: number of agents, at least 1.
         noise: law of the gradient noise (default: none).
-        compressor: what is sent; it names the method: Identity is DSGD, an unbiased compressor DCSGD, Sign DSignSGD.
+        compressor: what is sent; it names the method: Identity is DSGD, an unbiased compressor DCSGD, Sign DSignSGD, a wrapper such as
+            ErrorFeedback(TopK(k=1)) a method with memory.
         problem: the group's own landscape, where data differ between groups; f is then the average over all agents.
         mask: "own" if each agent draws its own compression randomness, "shared" if the group uses one.
 
@@ -38,47 +34,31 @@ class Agents(eqx.Module):
     mask: str = eqx.field(static=True)
 
     def __init__(self, count=1, noise=None, compressor=None, problem=None, mask="own"):
-        require(
-            np.ndim(count) == 0 and int(count) == count and count >= 1,
-            f"count is {count}, but a group has at least one agent.",
-        )
-        self.count = int(count)
-        self.noise = _instance("noise", noise, Noise, Gaussian())
-        self.compressor = _instance("compressor", compressor, Compressor, Identity())
-        self.problem = None if problem is None else _instance("problem", problem, Problem)
-        require(mask in ("own", "shared"), f'mask is "{mask}", but must be "own" or "shared".')
-        self.mask = mask
+        self.count = whole("count", count, hint=": a group has at least one agent")
+        self.noise = instance("noise", Gaussian() if noise is None else noise, Noise, "noise.Gaussian(sigma0=1)")
+        chosen = Identity() if compressor is None else compressor
+        self.compressor = instance("compressor", chosen, Compressor, "compressor.RandK(k=1)")
+        self.problem = None if problem is None else instance("problem", problem, Problem, "problem.Quartic(dim=10)")
+        self.mask = one_of("mask", mask, ("own", "shared"))
 
     @property
     def shared(self) -> bool:
+        """Whether one compression randomness serves the group."""
         return self.mask == "shared"
 
 
-def _instance(name: str, value: object, kind: type[T], default: T | None = None) -> T:
-    if value is None and default is not None:
-        return default
-    if not isinstance(value, kind):
-        raise InvalidInput(f"{name} is {_shown(value)}, but must be a {kind.__name__}{_example(kind, value)}.")
-    return value
-
-
-def _example(kind: type, value) -> str:
-    return f", for example {kind.__name__.lower()}.{value.__name__}(…)" if isinstance(value, type) else ""
-
-
-def _shown(value) -> str:
-    """A value in one line of an error message."""
-    line = " ".join(repr(value).split())
-    return line if len(line) <= 80 else line[:80] + "…"
-
-
 class Setup(eqx.Module):
-    """A problem and the agents that work on it; simulation, SDE models and theorems all start here.
+    """A problem, the agents that work on it, and their server; simulation, SDE models and theorems all start here.
 
-    The method is x ← x − η η_t · (mean message of all agents), with t = kη.
+    The method is x ← x − ηη_t · (what the server makes of the mean message of all agents), with t = kη.
+
+    Args:
+        problem: f; None where every group has its own.
+        groups: one `Agents` or more.
+        server: Plain (the default), HeavyBall or Majority.
 
     Raises:
-        InvalidInput: if there are no agents, dimensions differ, or a noise or compressor does not fit the problem.
+        InvalidInput: if there are no agents, dimensions differ, or a noise, compressor or server does not fit.
 
     >>> from stablestep.problem import Quartic
     >>> setup = Setup(Quartic(dim=10), Agents(3), Agents(1, noise=Gaussian(sigma0=1.0)))
@@ -88,28 +68,29 @@ class Setup(eqx.Module):
 
     base: Problem | None
     groups: tuple[Agents, ...]
+    server: Server
     problem: Problem
 
-    def __init__(self, problem: Problem | None, *groups: Agents):
-        require(
-            problem is None or isinstance(problem, Problem),
-            f"problem is {_shown(problem)}, but must be a Problem, such as problem.Quartic(dim=10).",
-        )
+    def __init__(self, problem: Problem | None, *groups: Agents, server: Server | None = None):
+        if problem is not None:
+            instance("problem", problem, Problem, "problem.Quartic(dim=10)")
         require(len(groups) > 0, "a Setup needs at least one group of agents, such as Agents(4).")
         for group in groups:
             require(
                 isinstance(group, Agents),
-                f"{_shown(group)} is not a group of agents; write Setup(problem, Agents(…), …).",
+                f"{shown(group)} is not a group of agents; write Setup(problem, Agents(…), …).",
             )
         require(
             problem is not None or all(group.problem is not None for group in groups),
             "problem is None, but a group of agents has no problem of its own; give one or the other.",
         )
         self.base, self.groups = problem, groups
+        self.server = instance("server", Plain() if server is None else server, Server, "server.HeavyBall(beta=0.9)")
         self.problem = self._objective()
         for group in groups:
             group.noise.check(self.problem_of(group))
             group.compressor.check(self.dim)
+            _check_server(self.server, group.compressor)
 
     def problem_of(self, group: Agents) -> Problem:
         """The landscape that this group's gradients come from."""
@@ -139,6 +120,7 @@ class Setup(eqx.Module):
 
     @property
     def dim(self) -> int:
+        """d."""
         return self.problem_of(self.groups[0]).dim
 
     @property
@@ -146,41 +128,29 @@ class Setup(eqx.Module):
         """Expected bits that all agents together send in one iteration."""
         return sum(group.count * group.compressor.bits(self.dim, group.shared) for group in self.groups)
 
+    @property
+    def memory(self) -> str | None:
+        """What makes the direction more than the mean message of the present point: the server or a compressor by name, or None."""
+        if not self.server.plain:
+            return self.server.name
+        return next((group.compressor.name for group in self.groups if group.compressor.remembers), None)
 
-def vary(setup: Setup, name: str, value) -> Setup:
-    """The setup with the parameter `name` (an argument of agents, noise, compressor or problem) set to `value` wherever it occurs.
-
-    Raises:
-        InvalidInput: if no part of the setup has such a parameter.
-
-    >>> from stablestep.problem import Quartic
-    >>> vary(Setup(Quartic(dim=4), Agents(3)), "count", 5).count
-    5
-    """
-    known: set[str] = set()
-    groups = tuple(_vary(group, name, value, known) for group in setup.groups)
-    base = None if setup.base is None else _vary(setup.base, name, value, known)
-    if name not in known:
-        raise InvalidInput(f'nothing in the setup has a parameter "{name}". {nearest(name, known)}')
-    return Setup(base, *groups)
+    def require_memoryless(self, what: str) -> None:
+        """Raise `InvalidInput` for a view (`what`) that knows no memory yet, if there is one."""
+        require(
+            self.memory is None,
+            f"{what} does not know {self.memory} yet; simulate the method, or find its critical step by "
+            'method="rollouts" or "simulation".',
+        )
 
 
-def _vary(part: eqx.Module, name: str, value, known: set[str]):
-    """Rebuild `part` through its constructor, so that every check applies to the new value."""
-    arguments = parameters(part)
-    known |= set(arguments)
-    if name in arguments:
-        return type(part)(**{**arguments, name: value})
-    nested = {key: _vary(old, name, value, known) for key, old in arguments.items() if isinstance(old, eqx.Module)}
-    return type(part)(**{**arguments, **nested}) if nested else part
-
-
-def parameters(part: eqx.Module) -> dict:
-    """The constructor arguments that give `part` again.
-
-    >>> parameters(Gaussian(sigma0=1.0))
-    {'sigma0': 1.0, 'sigma1': 0.0}
-    """
-    stored = getattr(type(part), "stored", {})
-    names = inspect.signature(type(part)).parameters
-    return {name: getattr(part, stored.get(name, name)) for name in names if hasattr(part, stored.get(name, name))}
+def _check_server(server: Server, compressor: Compressor) -> None:
+    require(
+        not server.needs_signs or compressor.sends_signs,
+        f"{server.name} votes on signs, but {compressor.name} sends other messages; use compressor.Sign(), or another server.",
+    )
+    require(
+        not server.needs_unbiased or compressor.unbiased,
+        f"{server.name} with warm=True starts from the gradient, but the mean of {compressor.name} messages is another; "
+        "leave warm out.",
+    )

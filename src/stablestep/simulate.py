@@ -1,21 +1,16 @@
-"""The discrete method: many runs of x ← x − ηη_t · (mean message), and what became of them."""
+"""Many runs of the discrete method, and what became of them."""
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jaxtyping import Array, Float
 
-from stablestep.errors import InvalidInput, nearest, require
-from stablestep.message import Law, law
-from stablestep.noise import StudentT
-from stablestep.problem import Problem
+from stablestep.errors import instance, require
+from stablestep.method import method, norm
 from stablestep.record import (
-    Process,
     ball_radius,
     cast,
     dataset,
@@ -27,36 +22,14 @@ from stablestep.record import (
     start,
     working_dtype,
 )
-from stablestep.schedule import Schedule, Seen
-from stablestep.setup import Setup, parameters, vary
-
-
-class Method(Process):
-    """One iteration of the distributed method that `law` and `schedule` describe."""
-
-    problem: Problem
-    law: Law
-    schedule: Schedule
-    eta: Float[Array, ""]  # the time step, apart from the schedule so that t = kη holds whatever the schedule calls it
-
-    @property
-    def coupled(self):
-        return self.schedule.needs_ensemble
-
-    def advance(self, stream, k, x):
-        gradient, message, local_norm = self.law.draw(stream, x)
-        seen = Seen(_norm(gradient), _norm(message), local_norm)
-        time = k.astype(x.dtype) * self.eta
-        return x - self.schedule.step(time, seen) * message
+from stablestep.schedule import Schedule
+from stablestep.setup import Setup
+from stablestep.vary import vary_with
 
 
 @eqx.filter_jit
 def _first_gradient_norm(problem, point):
-    return _norm(problem.gradient(point))
-
-
-def _norm(vector):
-    return jnp.sqrt(jnp.sum(vector * vector))
+    return norm(problem.gradient(point))
 
 
 def simulate(
@@ -76,7 +49,7 @@ def simulate(
     grid: Mapping[str, Sequence] | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> xr.Dataset:
-    """Simulate the distributed method x ← x − ηη_t · (mean message), t = kη.
+    """Simulate the distributed method x ← x − ηη_t · (what the server makes of the mean message), t = kη.
 
     Args:
         setup: the problem and its agents.
@@ -91,8 +64,9 @@ def simulate(
         radius: a run whose ‖x‖ exceeds it, or that turns non-finite, has diverged: it is frozen, counted and timed. By default
             10⁴ max(1, ‖x0‖).
         dtype: "float32" or "float64".
-        grid: parameter names and values: any argument of the schedule, agents, noise, compressor or problem; each becomes a
-            dimension of the result.
+        grid: parameter names and values: any argument of the schedule, agents, noise, compressor, server or problem, however deep; each
+            becomes a dimension of the result. A path says which where several parts have one of that name (see `vary`): "agents.2.omega",
+            "agents.all.omega", "server.beta", "schedule.power".
         progress: called with the finished fraction.
 
     Returns:
@@ -113,11 +87,8 @@ def simulate(
     >>> float(result.diverged[-1])
     0.0
     """
-    require(isinstance(setup, Setup), f"setup is {setup!r}, but must be a Setup(problem, Agents(…), …).")
-    require(
-        isinstance(schedule, Schedule),
-        f"schedule is {schedule!r}, but must be a schedule, such as schedule.Constant(0.1).",
-    )
+    instance("setup", setup, Setup, "Setup(problem, Agents(4))")
+    instance("schedule", schedule, Schedule, "schedule.Constant(0.1)")
     options: dict[str, Any] = {
         "x0": x0,
         "steps": steps,
@@ -139,19 +110,24 @@ def _grid(setup, schedule, grid, progress, options) -> xr.Dataset:
         require(len(row) > 0, f'grid: "{name}" has no values; give at least one.')
     points = list(itertools.product(*values))
     cases = [
-        _at(setup, schedule, dict(zip(names, point, strict=True))) for point in points
+        _at(setup, schedule, zip(names, point, strict=True)) for point in points
     ]  # all are checked before any runs
+    # Times differ along η; the iteration is what the points of a grid share.
+    together = len({float(its_schedule.eta) for _, its_schedule in cases}) == 1
     results = []
     for index, (case, its_schedule) in enumerate(cases):
         part = None if progress is None else lambda done, index=index: progress((index + done) / len(cases))
         found = _simulate(case, its_schedule, progress=part, **options)
-        # Times differ along η; the iteration is what the points of a grid share.
-        found = found.assign_coords(time=found.iteration.values) if "eta" in names or "eta0" in names else found
+        found = found if together else found.assign_coords(time=found.iteration.values)
         results.append(found.drop_vars("iteration"))
-    return _combine(names, values, points, results, recorded(options["steps"], options["record"]))
+    combined = _combine(names, values, points, results)
+    combined = combined.assign_coords(iteration=("time", recorded(options["steps"], options["record"])))
+    if not together:
+        combined["time"].attrs["long_name"] = "iteration k (t = kη differs along eta)"
+    return combined
 
 
-def _combine(names, values, points, results, iterations) -> xr.Dataset:
+def _combine(names, values, points, results) -> xr.Dataset:
     index = {tuple(point): result for point, result in zip(points, results, strict=True)}
 
     def nest(prefix):
@@ -161,49 +137,27 @@ def _combine(names, values, points, results, iterations) -> xr.Dataset:
         parts = [nest((*prefix, value)) for value in values[len(prefix)]]
         return xr.concat(parts, axis, combine_attrs="drop_conflicts", join="exact", data_vars="all")
 
-    combined = nest(())
-    combined = combined.assign_coords(iteration=("time", iterations))
-    if "eta" in names or "eta0" in names:
-        combined["time"].attrs["long_name"] = "iteration k (t = kη differs along eta)"
-    return combined
+    return nest(())
 
 
-def _at(setup: Setup, schedule: Schedule, point: dict) -> tuple[Setup, Schedule]:
-    for name, value in point.items():
-        arguments = parameters(schedule)
-        if name in arguments:
-            schedule = type(schedule)(**{**arguments, name: value})
-            continue
-        try:
-            setup = vary(setup, name, value)
-        except InvalidInput as error:
-            if "nothing in the setup" not in str(error):
-                raise
-            raise InvalidInput(
-                f"{str(error)[:-1]}, and of the schedule: {', '.join(arguments)}. {nearest(name, arguments)}"
-            ) from error
+def _at(setup: Setup, schedule: Schedule, point) -> tuple[Setup, Schedule]:
+    for name, value in point:
+        setup, schedule = vary_with(setup, schedule, name, value)
     return setup, schedule
 
 
 def _simulate(
     setup, schedule, *, x0, steps, runs, seed, sampling, record, final, radius, dtype, observe, progress
 ) -> xr.Dataset:
-    if schedule.needs_agents:
-        require(
-            sampling != "law",
-            f"{type(schedule).__name__} needs each agent's own norm; use sampling='agents' or 'auto'.",
-        )
-        sampling = "agents"
-    messages = law(setup, sampling)
+    unbound = method(setup, schedule, sampling)
     iterations = recorded(steps, record)
     with working_dtype(dtype) as kind:
-        problem = cast(setup.problem, kind)
-        points = start(x0, problem, runs, seed, kind)
-        gradient_norm = float(_first_gradient_norm(problem, np.asarray(points)[0]))
+        points = start(x0, cast(setup.problem, kind), runs, seed, kind)
+        gradient_norm = float(_first_gradient_norm(cast(setup.problem, kind), np.asarray(points)[0]))
         bound = schedule.bind(setup, gradient_norm)
         ball = ball_radius(radius, points)
-        method = cast(Method(setup.problem, messages, bound, schedule.eta), kind)
-        paths = monte_carlo(method, points, iterations, seed, ball, observe, progress, keep_final=final)
+        process = cast(eqx.tree_at(lambda one: one.schedule, unbound, bound), kind)
+        paths = monte_carlo(process, points, iterations, seed, ball, observe, progress, keep_final=final)
     attrs = provenance(
         setup=describe(setup),
         schedule=describe(bound),
@@ -212,7 +166,7 @@ def _simulate(
         runs=runs,
         steps=steps,
         radius=ball,
-        sampling=", ".join(messages.methods),
+        sampling=", ".join(unbound.law.methods),
         dtype=dtype,
         minimum="unknown" if setup.problem.minimum is None else setup.problem.minimum,
         moments=_moments(setup),
@@ -223,9 +177,10 @@ def _simulate(
 
 
 def _moments(setup: Setup) -> str:
-    unbounded = any(
-        isinstance(g.noise, StudentT) and not g.noise.has_variance and g.compressor.unbiased for g in setup.groups
-    )
-    if unbounded:
+    """Which moments one message has, as far as its noise says."""
+    open_ended = [group.noise for group in setup.groups if not group.compressor.bounded and not group.noise.is_zero]
+    if not all(noise.has_mean for noise in open_ended):
+        return "the messages have no mean: read medians and quantiles, not means"
+    if not all(noise.has_variance for noise in open_ended):
         return "the messages have no finite variance: read medians and quantiles, not means"
-    return "all moments of one message exist"
+    return "one message has a mean and a variance"

@@ -1,10 +1,12 @@
 """Counter-based random streams: JAX's own cipher, written so that XLA fuses it into the arithmetic that uses it.
 
 A stream is a Threefry-2x32 key. `child` derives independent streams (one for each run, step, group and agent); `words` encrypts the
-coordinate numbers. Nothing depends on how runs are split into chunks or devices.
+coordinate numbers. Noise and compression draw from two lanes of a stream, which cannot meet. Nothing depends on how runs are split
+into chunks or devices.
 """
 
 import math
+from enum import IntEnum
 
 import equinox as eqx
 import jax
@@ -13,9 +15,28 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Key, UInt32
 
+from stablestep.errors import seed_of
+
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _CHILD = np.uint32(0x80000000)  # children live in the half of the counters that words never use
 _SLOTS = 1 << 31
+_PAIRS = 1 << 30  # slots from here on belong to one lane alone
+
+
+class Family(IntEnum):
+    """Every family of streams that a stream has as children. Two uses that share one would share their randomness: each has its own."""
+
+    AGENT = 1  # an agent of a group
+    NOISE = 2  # what a noise derives from its lane
+    GROUP = 3  # a group of agents
+    RUN = 4  # a run of a Monte Carlo
+    STEP = 5  # an iteration of a run
+    START = 6  # a run's random first point
+    BLOCK = 7  # a block of agents whose signs are counted together
+    SUBSTEP = 8  # a piece of an iteration, along a Brownian path
+    BATCH = 9  # a round of members
+    MESSAGE = 10  # a message at a start
+    MASK = 11  # what a compressor derives from its lane
 
 
 def threefry(
@@ -44,11 +65,10 @@ def threefry(
 class Stream(eqx.Module):
     """An independent source of random numbers, addressed by coordinate and slot.
 
-    One call of the cipher gives two words for each coordinate; `normal` uses the first word of a slot and `uniform` the second, so
-    a noisy, masked coordinate costs a single call. Use another slot, or a child, for anything further.
+    One call of the cipher gives two words for each coordinate. What noise and compression need comes from the lanes `noise` and `mask`.
 
     >>> stream = Stream.seed(0)
-    >>> stream.normal(3, jnp.float32).shape
+    >>> stream.noise.normal(3, jnp.float32).shape
     (3,)
     """
 
@@ -57,8 +77,13 @@ class Stream(eqx.Module):
 
     @staticmethod
     def seed(seed: int) -> "Stream":
+        """The stream of a seed: a whole number in [0, 2⁶⁴).
+
+        Raises:
+            InvalidInput: for anything else.
+        """
         # The words of `jax.random.key(seed)`, which JAX would compile a function for.
-        halves = (int(seed) >> 32) & 0xFFFFFFFF, int(seed) & 0xFFFFFFFF
+        halves = divmod(seed_of(seed), 1 << 32)
         return Stream(*(jnp.asarray(np.uint32(half)) for half in halves))
 
     @staticmethod
@@ -69,34 +94,82 @@ class Stream(eqx.Module):
             words = jax.random.bits(key, (2,), jnp.uint32)
         return Stream(words[0], words[1])
 
-    def child(self, index, tag: int = 0) -> "Stream":
-        """The stream number `index` (an integer, possibly traced) of family `tag`."""
+    def child(self, index, family: Family) -> "Stream":
+        """The stream number `index` (an integer, possibly traced) of a family."""
         count = jnp.asarray(index).astype(jnp.uint32)
         # The barrier keeps XLA from encrypting the key anew for every coordinate.
-        return Stream(*lax.optimization_barrier(threefry(self.key0, self.key1, count, _CHILD | np.uint32(tag))))
+        return Stream(*lax.optimization_barrier(threefry(self.key0, self.key1, count, _CHILD | np.uint32(family))))
 
-    def children(self, indices: UInt32[np.ndarray, " n"], tag: int = 0) -> "Stream":
+    def children(self, indices: UInt32[np.ndarray, " n"], family: Family) -> "Stream":
         """The streams that `child` gives for these indices, as arrays, in NumPy: nothing is compiled.
 
         >>> root = Stream.seed(0)
-        >>> int(root.children(np.arange(8, dtype=np.uint32)).key0[3]) == int(root.child(3).key0)
+        >>> int(root.children(np.arange(8, dtype=np.uint32), Family.RUN).key0[3]) == int(root.child(3, Family.RUN).key0)
         True
         """
         key0, key1 = (np.full_like(indices, key) for key in (self.key0, self.key1))
-        return Stream(*threefry(key0, key1, indices, np.full_like(indices, _CHILD | np.uint32(tag))))
+        return Stream(*threefry(key0, key1, indices, np.full_like(indices, _CHILD | np.uint32(family))))
 
     def words(self, count: int, slot: int = 0) -> tuple[UInt32[Array, " count"], UInt32[Array, " count"]]:
+        """Both words of `count` coordinates."""
         return threefry(self.key0, self.key1, lax.iota(jnp.uint32, count), np.uint32(slot % _SLOTS))
 
-    def normal(self, count: int, dtype, slot: int = 0) -> Float[Array, " count"]:
-        return to_normal(self.words(count, slot)[0], dtype)
+    @property
+    def noise(self) -> "Lane":
+        """The lane of noise: gradient noise, and Brownian increments."""
+        return Lane(self, 0)
 
-    def uniform(self, count: int, dtype, slot: int = 0) -> Float[Array, " count"]:
-        return to_uniform(self.words(count, slot)[1], dtype)
+    @property
+    def mask(self) -> "Lane":
+        """The lane of compression."""
+        return Lane(self, 1)
 
     def key(self) -> Key[Array, ""]:
-        """A JAX key for what only `jax.random` can draw."""
+        """A JAX key for what only `jax.random` can draw; everything below it is used up by it."""
         return jax.random.wrap_key_data(jnp.stack([self.key0, self.key1]), impl="threefry2x32")
+
+
+class Lane(eqx.Module):
+    """One of the two halves of a stream's random numbers: whatever is drawn from one is independent of whatever is drawn from the other.
+
+    Within a lane `normal`, `uniform`, `words` and `child` are independent of each other, and so are their slots; the same call again
+    gives the same numbers. The first normal of the noise lane and the first uniform of the mask lane are the two words of one call of
+    the cipher, so that a noisy, masked coordinate costs a single call.
+
+    >>> stream = Stream.seed(0)
+    >>> bool(stream.noise.uniform(4, jnp.float32)[0] == stream.mask.uniform(4, jnp.float32)[0])
+    False
+    """
+
+    stream: Stream
+    side: int = eqx.field(static=True)
+
+    def normal(self, count: int, dtype, slot: int = 0) -> Float[Array, " count"]:
+        """Standard normal numbers."""
+        return to_normal(self.word(count, 2 * slot + self.side), dtype)
+
+    def uniform(self, count: int, dtype, slot: int = 0) -> Float[Array, " count"]:
+        """Uniform numbers on [0, 1)."""
+        return to_uniform(self.word(count, 2 * slot + 1 - self.side), dtype)
+
+    def word(self, count: int, place: int = 0) -> UInt32[Array, " count"]:
+        """This lane's word at a place: of the even ones noise makes normals and compression uniforms, of the odd ones the reverse."""
+        return self.stream.words(count, place % _PAIRS)[self.side]
+
+    def words(self, count: int, slot: int = 0) -> tuple[UInt32[Array, " count"], UInt32[Array, " count"]]:
+        """Two independent words of 32 bits for each coordinate, for the price of one call of the cipher."""
+        return self.stream.words(count, _PAIRS + (2 * slot + self.side) % _PAIRS)
+
+    def child(self, index=0) -> Stream:
+        """A stream of its own, number `index`, for whatever else is needed."""
+        return self.stream.child(index, Family.NOISE if self.side == 0 else Family.MASK)
+
+    def key(self) -> Key[Array, ""]:
+        """A JAX key, for what only `jax.random` can draw."""
+        return self.child(_KEY).key()
+
+
+_KEY = 0xFFFFFFFF  # the child that `Lane.key` uses up
 
 
 def to_uniform(word: UInt32[Array, "*n"], dtype) -> Float[Array, "*n"]:

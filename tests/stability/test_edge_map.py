@@ -6,8 +6,9 @@ import pytest
 
 from stablestep.errors import InvalidInput
 from stablestep.problem import EvenPower, Function, Quartic
-from stablestep.setup import Agents, Setup, vary
+from stablestep.setup import Agents, Setup
 from stablestep.stability import critical_step, edge_map
+from stablestep.vary import vary
 from tests.stability.reference import MASKED, SPARSE
 from tests.statistics import assert_fails, assert_fraction
 

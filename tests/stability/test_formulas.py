@@ -13,8 +13,8 @@ from stablestep.noise import Gaussian, Minibatch, StudentT
 from stablestep.problem import Cosh, EvenPower, Function, Logistic, Quadratic, Quartic
 from stablestep.setup import Agents, Setup
 from stablestep.stability import critical_step
-from stablestep.stability.case import case
 from stablestep.stability.formulas import theorem_of
+from stablestep.stability.start_point import start_point
 from tests.stability.reference import DENSE
 from tests.statistics import assert_estimate, assert_fails
 
@@ -35,7 +35,7 @@ def test_which_theorem():
         ([Agents(2), Agents(1, None, RandK(1))], "4.2"),
         ([Agents(2, StudentT(1.0), Sign())], "4.3"),
     ):
-        assert theorem_of(case(Setup(Quartic(3), *agents), 1.0)) == name
+        assert theorem_of(start_point(Setup(Quartic(3), *agents), 1.0)) == name
 
 
 def test_theorem_by_hand():

@@ -11,13 +11,15 @@ from jaxtyping import Float
 
 from stablestep.compressor import Identity
 from stablestep.errors import InvalidInput, require
+from stablestep.method import Process, moved
 from stablestep.noise import Gaussian
 from stablestep.problem import Problem
-from stablestep.record import Process, cast, monte_carlo, start, working_dtype
+from stablestep.record import cast, monte_carlo, start, working_dtype
 from stablestep.schedule import Constant, Schedule
 from stablestep.sde import Model, model
 from stablestep.sde.euler import Euler
 from stablestep.setup import Setup
+from stablestep.stream import Family
 
 _SUB = 8
 
@@ -33,53 +35,41 @@ class Trio(Process):
     euler: Euler
     coarse: int = eqx.field(static=True)
 
-    def advance(self, stream, k, x):
-        discrete, coarse, fine = jnp.split(x, 3)
-        model, dt = self.euler.model, self.euler.dt
-        t = k.astype(x.dtype) * model.eta
-        shape = jnp.zeros_like(discrete)
+    def begin(self, stream, x):
+        return x, x, x
 
-        def substep(index, state):
-            coarse, fine, total = state
-            own = stream.child(index, tag=8)
-            normals = [own.normal(shape.shape[0], x.dtype, slot) for slot in (0, 1)]
-            now = t + index.astype(x.dtype) * dt
-            both = (normals[0] + normals[1]) * jnp.asarray(0.5**0.5, x.dtype)
-            coarse = self.euler.step(now, dt, coarse, both)
+    def point(self, state):
+        return state[0]
+
+    def guarded(self, state):
+        return jnp.concatenate(state)
+
+    def step(self, stream, k, state):
+        discrete, coarse, fine = state
+        model, dt, dtype = self.euler.model, self.euler.dt, discrete.dtype
+        t, own = k.astype(dtype) * model.eta, stream.child(k.astype(jnp.uint32), Family.STEP)
+
+        def substep(index, carried):
+            coarse, fine, total = carried
+            path = own.child(index, Family.SUBSTEP).noise
+            normals = [path.normal(discrete.shape[0], dtype, slot) for slot in (0, 1)]
+            now = t + index.astype(dtype) * dt
+            both = (normals[0] + normals[1]) * jnp.asarray(0.5**0.5, dtype)
+            coarse = self.euler.move(now, dt, coarse, both)
             for half, normal in enumerate(normals):
-                fine = self.euler.step(now + half * dt / 2, dt / 2, fine, normal)
+                fine = self.euler.move(now + half * dt / 2, dt / 2, fine, normal)
             return coarse, fine, total + both
 
-        coarse, fine, total = lax.fori_loop(0, self.coarse, substep, (coarse, fine, shape))
-        normal = total / jnp.sqrt(jnp.asarray(self.coarse, x.dtype))
-        noise = model.diffusion(t, discrete).mv(normal) * jnp.sqrt(model.eta)
-        return jnp.concatenate([discrete - model.eta * model.field(t, discrete) + noise, coarse, fine])
+        coarse, fine, total = lax.fori_loop(0, self.coarse, substep, (coarse, fine, jnp.zeros_like(discrete)))
+        normal = total / jnp.sqrt(jnp.asarray(self.coarse, dtype))
+        # The message over η_t is the field, and its noise G z/√η.
+        message = model.field(t, discrete) - model.diffusion(t, discrete).mv(normal) / jnp.sqrt(model.eta)
+        return moved(discrete, model.eta, message), coarse, fine
 
-    def extra(self, x):
-        discrete, coarse, fine = jnp.split(x, 3)
-        value = self.euler.problem.value
+    def extra(self, state):
         # Richardson: the error of Euler-Maruyama is of first order in dt, so this leaves the model's own error.
-        return {"difference": 2 * value(fine) - value(coarse) - value(discrete)}
-
-
-class Third(Problem):
-    """A problem on the first third of a tripled vector."""
-
-    inner: Problem
-
-    def __init__(self, inner: Problem):
-        self.inner = inner
-
-    @property
-    def dim(self) -> int:
-        """Three times the inner dimension."""
-        return 3 * self.inner.dim
-
-    def value(self, x):
-        return self.inner.value(x[: self.inner.dim])
-
-    def gradient(self, x):
-        return jnp.concatenate([self.inner.gradient(x[: self.inner.dim]), jnp.zeros_like(x[self.inner.dim :])])
+        discrete, coarse, fine = (self.problem.value(x) for x in state)
+        return {"difference": 2 * fine - coarse - discrete}
 
 
 def weak_order(
@@ -151,9 +141,8 @@ def _error(built: Model, x0, time: float, runs: int, seed: int, substeps: int) -
     with working_dtype("float64") as kind:
         points = start(x0, cast(built.problem, kind), runs, seed, kind)
         euler = Euler(built.problem, built, built.eta / substeps, False)
-        trio = cast(Trio(Third(built.problem), euler, substeps), kind)
-        tripled = jnp.concatenate([points] * 3, axis=1)
-        paths = monte_carlo(trio, tripled, np.array([0, steps], np.int32), seed, 1e9)
+        trio = cast(Trio(built.problem, euler, substeps), kind)
+        paths = monte_carlo(trio, points, np.array([0, steps], np.int32), seed, 1e9)
     if np.any(paths.diverged_at >= 0):
         raise InvalidInput(
             f"paths diverge at η = {built.eta}; the order is that of a stable range: use smaller etas or a start nearer the minimum."

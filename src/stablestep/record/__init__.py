@@ -1,23 +1,25 @@
-"""What every Monte Carlo shares: recorded times, the divergence guard, chunks and devices, and the Dataset."""
+"""What every Monte Carlo shares: recorded times, the divergence guard, chunks and threads, and the Dataset."""
 
+from stablestep.record.chunks import in_threads, within_memory
 from stablestep.record.dataset import QUANTILES, dataset, provenance
-from stablestep.record.engine import Paths, Process, compiled, monte_carlo
+from stablestep.record.engine import Paths, compiled, monte_carlo
 from stablestep.record.start import ball_radius, cast, describe, describe_start, start, working_dtype
 from stablestep.record.times import recorded
 
 __all__ = [
     "QUANTILES",
     "Paths",
-    "Process",
     "ball_radius",
     "cast",
     "compiled",
     "dataset",
     "describe",
     "describe_start",
+    "in_threads",
     "monte_carlo",
     "provenance",
     "recorded",
     "start",
+    "within_memory",
     "working_dtype",
 ]

@@ -1,43 +1,21 @@
-"""Many independent paths at once: chunks of runs on every device, recorded at a few times, frozen where they diverge."""
+"""Many independent paths at once: chunks of runs on all cores, recorded at a few times, frozen where they diverge."""
 
-import abc
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from stablestep.problem import Problem
-from stablestep.record.start import RUN, STEP
+from stablestep.method import Process, state_size
+from stablestep.record.chunks import chunk_of, in_threads, require_memory
 from stablestep.schedule import ENSEMBLE
-from stablestep.stream import Stream
-
-_CHUNK = 1 << 17  # coordinates of a chunk: half a MiB in float32, so that a step stays in the cache
-
-
-class Process(eqx.Module):
-    """Something that moves one point by one step."""
-
-    problem: eqx.AbstractVar[Problem]
-
-    @property
-    def coupled(self) -> bool:
-        """Whether a step uses means over all runs (`schedule.ENSEMBLE`), so that all must be in one call."""
-        return False
-
-    @abc.abstractmethod
-    def advance(self, stream: Stream, k: Int[Array, ""], x: Float[Array, " d"]) -> Float[Array, " d"]:
-        """The point after iteration k, with this iteration's own randomness."""
-
-    def extra(self, x: Float[Array, " d"]) -> dict[str, Array]:
-        """What else to record of a point."""
-        return {}
+from stablestep.stream import Family, Stream
 
 
 @dataclass(frozen=True)
@@ -66,43 +44,29 @@ def monte_carlo(
 ) -> Paths:
     """Paths of `process`, whose leaves are arrays (see `cast`), from each of `points`.
 
-    The result depends on the seed and the number of a run only, not on chunks or devices.
+    The result depends on the seed and the number of a run only, not on chunks, threads or devices.
+
+    Raises:
+        InvalidInput: if the runs' states and records do not fit into the memory, saying how many bytes they need.
     """
     runs, dim = points.shape
-    devices = _devices(runs, process.coupled)
-    batch = _batch(runs, dim if not process.coupled else 0, len(devices))
+    size = state_size(process, dim, points.dtype)
+    batch = runs if process.coupled else chunk_of(runs, size)
+    require_memory(runs, size, batch, points, len(iterations) * (2 + len(observe or {})), keep_final)
     leaves, tree = jax.tree.flatten(process)
-    kernel = _kernel(tree, tuple(sorted((observe or {}).items())), devices)
+    kernel = _kernel(tree, tuple(sorted((observe or {}).items())))
     root, fixed = Stream.seed(seed), (leaves, np.asarray(iterations), np.asarray(radius, points.dtype))
     # In NumPy, because JAX would compile every operation outside the kernel on its own.
-    starts, pieces = np.asarray(points), []
-    for first in range(0, runs, batch):
+    starts = np.asarray(points)
+
+    def call(first: int):
         ids = np.arange(first, first + batch, dtype=np.uint32)
-        found = kernel(*fixed, root.children(ids, tag=RUN), starts[np.minimum(ids, runs - 1)])
+        found = kernel(*fixed, root.children(ids, Family.RUN), starts[np.minimum(ids, runs - 1)])
         found = found if keep_final else {**found, "final": np.zeros((batch, 0), points.dtype)}
-        pieces.append(_fetch(found, min(batch, runs - first)))
-        if progress is not None:
-            progress(min(1.0, (first + batch) / runs))
-    joined = jax.tree.map(lambda *parts: np.concatenate(parts), *pieces)
-    return Paths(**joined)
+        return jax.tree.map(lambda leaf: np.asarray(leaf)[: min(batch, runs - first)], found)
 
-
-def _devices(runs: int, coupled: bool) -> tuple:
-    """As many as there are; for coupled runs a number that divides theirs, as a mean would count the runs that fill up the last call."""
-    found = jax.local_devices()
-    numbers = range(min(len(found), max(1, runs)), 0, -1)
-    return tuple(found[: next(number for number in numbers if not coupled or runs % number == 0)])
-
-
-def _fetch(found, count: int):
-    return jax.tree.map(lambda leaf: np.asarray(leaf)[:count], found)
-
-
-def _batch(runs: int, dim: int, devices: int) -> int:
-    """Runs in one call (all for dim 0): every device gets a chunk, and the last call wastes as little as possible."""
-    chunk = int(np.clip(_CHUNK // dim, 4, 4096)) if dim else runs
-    calls = -(-runs // (chunk * devices))
-    return -(-runs // (calls * devices)) * devices
+    pieces = in_threads(call, range(0, runs, batch), progress)
+    return Paths(**jax.tree.map(lambda *parts: np.concatenate(parts), *pieces))
 
 
 # jaxlib 0.10.2 compiles arctan to wrong numbers at this vector width; tests hold every other elementary function against it.
@@ -111,31 +75,32 @@ _WRONG_IF_WIDE = {"atan", "atan2"}  # arctan2(y, 1) is simplified to arctan
 
 
 @lru_cache(maxsize=64)
-def _kernel(tree, observe: tuple, devices: tuple):
+def _kernel(tree, observe: tuple):
     def chunk(leaves, iterations, radius, streams, points):
         return _run(jax.tree.unflatten(tree, leaves), iterations, radius, streams, points, dict(observe))
 
-    _, many = ENSEMBLE
-    mesh = jax.make_mesh((len(devices),), (many,), (jax.sharding.AxisType.Auto,), devices=devices)
-    each, same = jax.P(many), jax.P()
-    mapped = jax.shard_map(chunk, mesh=mesh, in_specs=(same, same, same, each, each), out_specs=each, check_vma=False)
-    return compiled(mapped)
+    return compiled(chunk)
 
 
 def compiled(function: Callable) -> Callable:
     """`function` of arrays, compiled once for each structure and shape of its arguments, and wide where that is right."""
-    kernels = {}
+    kernels, lock = {}, threading.Lock()
 
     def call(*arguments):
         leaves, tree = jax.tree.flatten(arguments)
         key = tree, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
-        if key not in kernels:
-            traced = jax.jit(function).trace(*arguments)
-            wide = jax.default_backend() == "cpu" and not (_WRONG_IF_WIDE & primitives(traced.jaxpr.jaxpr))
-            kernels[key] = traced.lower().compile(compiler_options=_WIDE if wide else None)
+        with lock:  # threads that need the same kernel wait for it
+            if key not in kernels:
+                kernels[key] = _compile(function, arguments)
         return kernels[key](*arguments)
 
     return call
+
+
+def _compile(function: Callable, arguments: tuple):
+    traced = jax.jit(function).trace(*arguments)
+    wide = jax.default_backend() == "cpu" and not (_WRONG_IF_WIDE & primitives(traced.jaxpr.jaxpr))
+    return traced.lower().compile(compiler_options=_WIDE if wide else None)
 
 
 def primitives(jaxpr) -> set[str]:
@@ -155,39 +120,44 @@ def primitives(jaxpr) -> set[str]:
 def _run(process: Process, iterations, radius, streams: Stream, points, observe):
     inverse = 1 / radius
 
-    def inside(x):
+    def inside(states):
+        x = jax.vmap(process.guarded)(states)
         # Not of x·x: XLA would share it with a gradient that has it and store it, which costs more than the sum itself.
         return jnp.sum(jnp.square(x * inverse), axis=-1) <= 1  # false for NaN as well
 
-    def step(k, state):
-        points, diverged_at = state
-        within = inside(points)
-        moved = jax.vmap(lambda stream, x: process.advance(stream.child(k, tag=STEP), k, x), axis_name=ENSEMBLE[0])(
-            streams, points
-        )
+    def step(k, carried):
+        states, diverged_at = carried
+        within = inside(states)
+        moved = jax.vmap(lambda stream, state: process.step(stream, k, state), axis_name=ENSEMBLE)(streams, states)
         diverged_at = jnp.where((diverged_at < 0) & ~within, k, diverged_at)
-        return jnp.where(within[:, None], moved, points), diverged_at
+        return jax.tree.map(lambda new, old: _where(within, new, old), moved, states), diverged_at
 
-    def until(state, iteration):
-        position, last = state
+    def until(carried, iteration):
+        position, last = carried
         position = lax.fori_loop(last, iteration, step, position)
         return (position, iteration), _look(process, observe, position[0])
 
+    states = jax.vmap(process.begin)(streams, points)
     none = jnp.full(points.shape[:1], -1, jnp.int32)
     first = jnp.zeros((), iterations.dtype)
-    ((points, diverged_at), last), seen = lax.scan(until, ((points, none), first), iterations)
-    diverged_at = jnp.where((diverged_at < 0) & ~inside(points), last, diverged_at)
+    ((states, diverged_at), last), seen = lax.scan(until, ((states, none), first), iterations)
+    diverged_at = jnp.where((diverged_at < 0) & ~inside(states), last, diverged_at)
     by_run = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), seen)
-    return {**by_run, "diverged_at": diverged_at, "final": points}
+    return {**by_run, "diverged_at": diverged_at, "final": jax.vmap(process.point)(states)}
 
 
-def _look(process: Process, observe, points):
+def _where(chosen, new, old):
+    return jnp.where(chosen.reshape(chosen.shape + (1,) * (new.ndim - 1)), new, old)
+
+
+def _look(process: Process, observe, states):
+    points = jax.vmap(process.point)(states)
     gradients = jax.vmap(process.problem.gradient)(points)
     return {
         "loss": jax.vmap(process.problem.value)(points),
         "gradient_norm": jnp.sqrt(jnp.sum(gradients * gradients, axis=-1)),
         "observed": {
-            **jax.vmap(process.extra)(points),
+            **jax.vmap(process.extra)(states),
             **{name: jax.vmap(function)(points) for name, function in observe.items()},
         },
     }

@@ -9,11 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from stablestep.errors import InvalidInput, require
+from stablestep.errors import InvalidInput, one_of, require, whole
 from stablestep.problem import Problem
-from stablestep.stream import Stream
-
-RUN, STEP, START = 4, 5, 6
+from stablestep.record.chunks import within_memory
+from stablestep.stream import Family, Stream
 
 
 @contextmanager
@@ -24,7 +23,7 @@ def working_dtype(name: str) -> Iterator[np.dtype]:
     ...     jnp.zeros(1, dtype).dtype
     dtype('float64')
     """
-    require(name in ("float32", "float64"), f'dtype is "{name}", but must be "float32" or "float64".')
+    one_of("dtype", name, ("float32", "float64"))
     if jax.dtypes.canonicalize_dtype(name) != name:
         with jax.enable_x64(True):
             yield np.dtype(name)
@@ -52,10 +51,9 @@ def start(x0, problem: Problem, runs: int, seed: int, dtype) -> Float[Array, "ru
     Raises:
         InvalidInput: if runs < 1, x0 has the wrong shape, or f or its gradient is not finite there.
     """
-    require(
-        np.ndim(runs) == 0 and int(runs) == runs and runs >= 1,
-        f"runs is {runs}, but must be a whole number of at least 1.",
-    )
+    runs = whole("runs", runs, most=2**32 - 1)  # a run's number is a word
+    width = np.dtype(dtype).itemsize * problem.dim
+    within_memory(3 * runs * width, f"the first points of {runs} runs in {problem.dim} coordinates", "fewer runs")
     points = _drawn(x0, problem.dim, runs, seed, dtype) if callable(x0) else _given(x0, problem.dim, runs, dtype)
     # Sliced in NumPy, so that another number of runs does not compile the check anew.
     for name, found in zip(("f", "the gradient of f"), _probe(problem, np.asarray(points)[:16]), strict=True):
@@ -85,7 +83,7 @@ def _given(x0, dim: int, runs: int, dtype):
 
 def _drawn(x0: Callable, dim: int, runs: int, seed: int, dtype):
     root = Stream.seed(seed)
-    keys = jax.vmap(lambda run: root.child(run, tag=START).key())(jnp.arange(runs, dtype=jnp.uint32))
+    keys = jax.vmap(lambda run: root.child(run, Family.START).key())(jnp.arange(runs, dtype=jnp.uint32))
     shape = jax.eval_shape(x0, jax.random.key(0)).shape
     require(shape in ((), (dim,)), f"x0(key) has shape {shape}, but must be a number or a vector of length {dim}.")
     points = jax.vmap(x0)(keys).astype(dtype)

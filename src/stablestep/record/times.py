@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Int
 
-from stablestep.errors import require
+from stablestep.errors import one_of, require, whole
 
 LIMIT = 200
 
@@ -21,26 +21,16 @@ def recorded(steps: int, record=None) -> Int[np.ndarray, " times"]:
     >>> recorded(5).tolist(), recorded(1000, "log")[:4].tolist(), recorded(100, 3).tolist()
     ([0, 1, 2, 3, 4, 5], [0, 1, 2, 3], [0, 50, 100])
     """
-    require(
-        np.ndim(steps) == 0 and int(steps) == steps and steps >= 1,
-        f"steps is {steps}, but must be a whole number of at least 1.",
-    )
-    steps = int(steps)
+    steps = whole("steps", steps)
     if isinstance(record, str):
-        require(
-            record in ("linear", "log"),
-            f'record is "{record}", but must be "linear", "log", a number, or a list of iterations.',
-        )
+        one_of("record", record, ("linear", "log"))
     if isinstance(record, str) and record == "log":
         chosen = np.concatenate([[0], np.geomspace(1, steps, min(LIMIT, steps))])
     elif record is None or isinstance(record, str):
         chosen = np.linspace(0, steps, min(LIMIT, steps) + 1)
     elif np.ndim(record) == 0:
-        require(
-            2 <= record <= LIMIT + 1,
-            f"record is {record}, but between 2 and {LIMIT + 1} times can be kept; or list the iterations.",
-        )
-        chosen = np.linspace(0, steps, min(int(record), steps + 1))
+        times = whole("record", record, least=2, most=LIMIT + 1, hint=" times; or list the iterations")
+        chosen = np.linspace(0, steps, min(times, steps + 1))
     else:
         chosen = np.asarray(record, float)
         require(

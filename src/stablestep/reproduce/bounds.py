@@ -7,12 +7,12 @@ from scipy.integrate import quad
 
 from stablestep import plot, problem, schedule, theorem
 from stablestep.claim import Check, Claim
+from stablestep.noise.student import Xi, slope, sup_density
 from stablestep.report import Figure, Section, Table
 from stablestep.reproduce.context import Context
 from stablestep.reproduce.held import COSH, Case, Held, paths, signs, weighted
 from stablestep.reproduce.measure import check, fraction, mean
 from stablestep.setup import Setup
-from stablestep.student import Xi, slope, sup_density
 
 LINE, QUARTIC, STEEP = problem.Quadratic([1.0]), problem.Quartic(1), problem.Cosh(1, 1.0)
 # Problem, x0, L1, T, scales of the agents, ν; all with η = 0.1, η_t = (1+t)^-½, and within the printed step limits.

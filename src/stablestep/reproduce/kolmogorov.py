@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.linalg import solve_banded
 
-from stablestep import student
+from stablestep.noise import student
 
 Function = Callable[[np.ndarray], np.ndarray]
 

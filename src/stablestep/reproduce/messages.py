@@ -12,7 +12,7 @@ from stablestep.report import Figure, Section
 from stablestep.reproduce.context import Context
 from stablestep.reproduce.measure import check, mean
 from stablestep.setup import Agents, Setup
-from stablestep.stream import Stream
+from stablestep.stream import Family, Stream
 from stablestep.theorem import Constants, bound, step_limit
 
 GRADIENT = np.array([1.0, -0.5, 2.0, 0.3, -1.2, 0.05, 0.7, -2.5])
@@ -78,8 +78,8 @@ class _Sampler:
 
 @eqx.filter_jit
 def _messages(law: message.Law, root: Stream, call, numbers):
-    own, point = root.child(call), jnp.asarray(GRADIENT, jnp.float32)
-    return jax.vmap(lambda number: law.draw(own.child(number), point)[1])(numbers)
+    own, point = root.child(call, Family.BATCH), jnp.asarray(GRADIENT, jnp.float32)
+    return jax.vmap(lambda number: law.draw(own.child(number, Family.RUN), point)[1])(numbers)
 
 
 def _compression(sampler: _Sampler, compressors) -> Claim:

@@ -15,7 +15,7 @@ from stablestep.reproduce.measure import check, fraction, gone, mean
 from stablestep.schedule import LocalNorms, Polynomial
 from stablestep.setup import Agents, Setup
 from stablestep.simulate import simulate
-from stablestep.stream import Stream
+from stablestep.stream import Family, Stream
 
 POWERS = (0.25, 0.4, 0.6, 0.75, 0.9)
 LATE = (1e60, 1e62)  # late enough that the next term of the expansion is below 1e-3, for every power
@@ -105,7 +105,7 @@ def _norm_ratio(count: int, samples: int, seed: int) -> tuple[float, float]:
     root = Stream.seed(seed)
 
     def draw(index):
-        gradient, _, local = law.draw(root.child(index), x)
+        gradient, _, local = law.draw(root.child(index, Family.RUN), x)
         return local / jnp.linalg.norm(gradient)
 
     return mean(np.asarray(jax.jit(lambda: jax.lax.map(draw, jnp.arange(samples, dtype=jnp.uint32)))()))

@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 
 from stablestep.compressor import Sign
 from stablestep.errors import InvalidInput, require
-from stablestep.message.part import Part
+from stablestep.message.group import GroupLaw
 from stablestep.noise import StudentT
 from stablestep.problem import Problem
 
@@ -55,23 +55,24 @@ def _printed(model, t, x, sign: int):
     rate = model.rate(t, x)
     gradient, _ = model.law.gradients(x)
     terms = [
-        weight * _printed_term(part, model.problem, x, gradient)
-        for part, weight in zip(model.law.parts, model.law.weights, strict=True)
+        weight * _printed_term(group, model.problem, x, gradient)
+        for group, weight in zip(model.law.groups, model.law.weights, strict=True)
     ]
     return -rate * model.law.mean(x) + sign * model.eta * rate**2 * sum(terms[1:], start=terms[0])
 
 
-def _printed_term(part: Part, problem: Problem, x: Vector, gradient: Vector) -> Vector:
-    assert isinstance(part.noise, StudentT)
-    z = gradient / part.noise.scale(gradient)
-    twice, twice_slope = jax.jvp(part.noise.odd, (z,), (jnp.ones_like(z),))
-    return problem.hessian_product(x, twice_slope * twice / 4) / part.noise.scale(gradient)
+def _printed_term(group: GroupLaw, problem: Problem, x: Vector, gradient: Vector) -> Vector:
+    assert isinstance(group.noise, StudentT)
+    z = gradient / group.noise.scale(gradient)
+    twice, twice_slope = jax.jvp(group.noise.odd, (z,), (jnp.ones_like(z),))
+    return problem.hessian_product(x, twice_slope * twice / 4) / group.noise.scale(gradient)
 
 
-def printed_form(kind: str, parts: tuple[Part, ...]):
+def printed_form(kind: str, groups: tuple[GroupLaw, ...]):
     """The drift that a paper prints differently; raises where it prints nothing else."""
     signs = all(
-        isinstance(part.compressor, Sign) and isinstance(part.noise, StudentT) and not part.silent for part in parts
+        isinstance(group.compressor, Sign) and isinstance(group.noise, StudentT) and not group.silent
+        for group in groups
     )
     forms = {"new": printed_new, "classic": printed_classic}
     if not signs or kind not in forms:
@@ -82,13 +83,13 @@ def printed_form(kind: str, parts: tuple[Part, ...]):
     return forms[kind]
 
 
-def check_printed(parts: tuple[Part, ...], differs: bool) -> None:
+def check_printed(groups: tuple[GroupLaw, ...], differs: bool) -> None:
     """The printed formulas know one landscape, and divide by every scale."""
     require(
         not differs,
         "form='printed' is for agents with one landscape (P Eq. 134, S2 Eq. 102); leave form out, or the agents' own problems.",
     )
-    least = min(float(np.min(part.noise.sigma)) for part in parts if isinstance(part.noise, StudentT))
+    least = min(float(np.min(group.noise.sigma)) for group in groups if isinstance(group.noise, StudentT))
     require(
         least > 0,
         f"form='printed' divides by every scale of the noise, but one is {least:g}; leave form out, or give a positive scale.",
@@ -114,9 +115,9 @@ def principal(model, t: Scalar, x: Vector) -> Vector:
 DRIFTS = {"first": first, "classic": classic, "new": new, "flip": flip, "principal": principal}
 
 
-def check_principal(parts: tuple[Part, ...]) -> None:
+def check_principal(groups: tuple[GroupLaw, ...]) -> None:
     """The principal flow is a model of noiseless gradient descent."""
-    plain = all(part.silent and part.compressor.deterministic and part.compressor.unbiased for part in parts)
+    plain = all(group.silent and group.compressor.deterministic and group.compressor.unbiased for group in groups)
     require(
         plain,
         'the model "principal" is for noiseless gradient descent; use Agents without noise and compressor, or "new".',

@@ -4,9 +4,10 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from stablestep.method import Process
 from stablestep.problem import Problem
-from stablestep.record import Process
 from stablestep.sde.model import Model
+from stablestep.stream import Family
 
 
 class Euler(Process):
@@ -17,11 +18,13 @@ class Euler(Process):
     dt: Float[Array, ""] | float
     tamed: bool = eqx.field(static=True)
 
-    def advance(self, stream, k, x):
-        normal = None if self.model.noiseless else stream.normal(x.shape[0], x.dtype)
-        return self.step(k.astype(x.dtype) * self.dt, self.dt, x, normal)
+    def step(self, stream, k, state):
+        own = stream.child(k.astype(jnp.uint32), Family.STEP).noise
+        normal = None if self.model.noiseless else own.normal(state.shape[0], state.dtype)
+        return self.move(k.astype(state.dtype) * self.dt, self.dt, state, normal)
 
-    def step(self, t, dt, x, normal):
+    def move(self, t, dt, x, normal):
+        """x after a time dt from t, along an increment of the Brownian path of √dt `normal`."""
         move = dt * self.model.drift(t, x)
         if self.tamed:
             move = move / (1 + jnp.sqrt(jnp.sum(move * move)))
@@ -36,35 +39,25 @@ class Coupled(Process):
     problem: Problem
     euler: Euler
 
-    def advance(self, stream, k, x):
-        coarse, fine = jnp.split(x, 2)
-        dim, dt = coarse.shape[0], self.euler.dt
-        t = k.astype(x.dtype) * dt
-        parts = [] if self.euler.model.noiseless else [stream.normal(dim, x.dtype, slot) for slot in (0, 1)]
-        whole = (parts[0] + parts[1]) / jnp.sqrt(jnp.asarray(2, x.dtype)) if parts else None
+    def begin(self, stream, x):
+        return x, x
+
+    def point(self, state):
+        return state[0]
+
+    def guarded(self, state):
+        return jnp.concatenate(state)
+
+    def step(self, stream, k, state):
+        coarse, fine = state
+        dim, dt, dtype = coarse.shape[0], self.euler.dt, coarse.dtype
+        t = k.astype(dtype) * dt
+        own = stream.child(k.astype(jnp.uint32), Family.STEP).noise
+        parts = [] if self.euler.model.noiseless else [own.normal(dim, dtype, slot) for slot in (0, 1)]
+        whole = (parts[0] + parts[1]) / jnp.sqrt(jnp.asarray(2, dtype)) if parts else None
         for index, normal in enumerate(parts or (None, None)):
-            fine = self.euler.step(t + index * dt / 2, dt / 2, fine, normal)
-        return jnp.concatenate([self.euler.step(t, dt, coarse, whole), fine])
+            fine = self.euler.move(t + index * dt / 2, dt / 2, fine, normal)
+        return self.euler.move(t, dt, coarse, whole), fine
 
-    def extra(self, x):
-        return {"fine": self.euler.problem.value(x[x.shape[0] // 2 :])}
-
-
-class Half(Problem):
-    """A problem on the first half of a doubled vector: lets `Coupled` run under the common engine."""
-
-    inner: Problem
-
-    def __init__(self, inner: Problem):
-        self.inner = inner
-
-    @property
-    def dim(self) -> int:
-        """Twice the inner dimension."""
-        return 2 * self.inner.dim
-
-    def value(self, x):
-        return self.inner.value(x[: self.inner.dim])
-
-    def gradient(self, x):
-        return jnp.concatenate([self.inner.gradient(x[: self.inner.dim]), jnp.zeros_like(x[self.inner.dim :])])
+    def extra(self, state):
+        return {"fine": self.euler.problem.value(state[1])}

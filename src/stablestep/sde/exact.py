@@ -26,7 +26,7 @@ def linear_parts(model: Model) -> tuple[np.ndarray, np.ndarray]:
     problem, schedule = model.problem, model.schedule
     additive = all(
         isinstance(p.compressor, Identity) and isinstance(p.noise, Gaussian) and not np.any(p.noise.sigma1)
-        for p in model.law.parts
+        for p in model.law.groups
     )
     if not (isinstance(problem, Quadratic) and additive and isinstance(schedule, Constant) and model.kind in _SIGN):
         raise InvalidInput(

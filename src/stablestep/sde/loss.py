@@ -1,15 +1,16 @@
 """The loss as a process of its own (P A.4): its drift and volatility, driven by the model's own Brownian motion."""
 
-import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
 
-from stablestep.errors import require
+from stablestep.errors import FORMS, one_of, require
+from stablestep.method import Process
 from stablestep.problem import Problem
-from stablestep.record import Process, ball_radius, cast, monte_carlo, recorded, start, working_dtype
+from stablestep.record import ball_radius, cast, monte_carlo, recorded, start, working_dtype
 from stablestep.sde.model import Model, check_start, steps_of
+from stablestep.stream import Family
 
 
 class Joint(Process):
@@ -20,36 +21,26 @@ class Joint(Process):
     dt: Float[Array, ""] | float
     volatility: Float[Array, ""] | float
 
-    def advance(self, stream, k, x):
-        point, loss = x[:-1], x[-1]
-        t = k.astype(x.dtype) * self.dt
-        pushed = self.model.diffusion(t, point).mv(jnp.sqrt(self.dt) * stream.normal(point.shape[0], x.dtype))
-        gradient = self.model.problem.gradient(point)
+    def begin(self, stream, x):
+        return x, self.problem.value(x)
+
+    def point(self, state):
+        return state[0]
+
+    def guarded(self, state):
+        return jnp.append(*state)
+
+    def step(self, stream, k, state):
+        point, loss = state
+        t = k.astype(point.dtype) * self.dt
+        normal = stream.child(k.astype(jnp.uint32), Family.STEP).noise.normal(point.shape[0], point.dtype)
+        pushed = self.model.diffusion(t, point).mv(jnp.sqrt(self.dt) * normal)
+        gradient = self.problem.gradient(point)
         loss = loss + self.dt * self.model.loss_drift(t, point) + self.volatility * jnp.vdot(gradient, pushed)
-        return jnp.append(point + self.dt * self.model.drift(t, point) + pushed, loss)
+        return point + self.dt * self.model.drift(t, point) + pushed, loss
 
-    def extra(self, x):
-        return {"process": x[-1]}
-
-
-class Inner(Problem):
-    """A problem on all coordinates but the last."""
-
-    inner: Problem
-
-    def __init__(self, inner: Problem):
-        self.inner = inner
-
-    @property
-    def dim(self) -> int:
-        """One more than the inner dimension."""
-        return self.inner.dim + 1
-
-    def value(self, x):
-        return self.inner.value(x[:-1])
-
-    def gradient(self, x):
-        return jnp.append(self.inner.gradient(x[:-1]), jnp.zeros_like(x[-1]))
+    def extra(self, state):
+        return {"process": state[1]}
 
 
 def loss_process(
@@ -80,7 +71,7 @@ def loss_process(
     True
     """
     require(not model.noiseless, "a model without noise has no volatility; f along an ODE is what integrate records.")
-    require(form in ("corrected", "printed"), f'form is "{form}", but must be "corrected" or "printed".')
+    one_of("form", form, FORMS)
     steps, step = steps_of(time, dt, model.eta)
     marks = recorded(steps, record)
     with working_dtype(dtype) as kind:
@@ -88,10 +79,9 @@ def loss_process(
         points = start(x0, problem, runs, seed, kind)
         check_start(model, points)
         ball = ball_radius(radius, points)
-        joined = jnp.concatenate([points, eqx.filter_vmap(problem.value)(points)[:, None]], axis=1)
         scale = 1.0 if form == "corrected" else model.eta**-0.5
-        process = cast(Joint(Inner(model.problem), model, step, scale), kind)
-        paths = monte_carlo(process, joined, marks, seed, ball)
+        process = cast(Joint(model.problem, model, step, scale), kind)
+        paths = monte_carlo(process, points, marks, seed, ball)
     gone = (paths.diverged_at[:, None] >= 0) & (paths.diverged_at[:, None] <= marks)
     variables = {"loss": paths.loss, "process": paths.observed["process"]}
     masked = {name: (("run", "time"), np.where(gone, np.nan, values)) for name, values in variables.items()}

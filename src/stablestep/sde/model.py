@@ -10,12 +10,11 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from stablestep.errors import InvalidInput, nearest, require
+from stablestep.errors import FORMS, InvalidInput, instance, nearest, one_of, require
 from stablestep.message import Law, law
-from stablestep.noise import StudentT
 from stablestep.problem import Problem
 from stablestep.record import cast
-from stablestep.schedule import Clip, LocalNorms, Schedule, Seen, StepLimit
+from stablestep.schedule import Schedule, Seen, StepLimit
 from stablestep.sde import drift as drifts
 from stablestep.setup import Setup
 
@@ -42,7 +41,7 @@ class Model(eqx.Module):
         # The double where keeps the derivative of the root finite at a stationary point.
         norm = jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
         unseen = jnp.full_like(norm, jnp.nan)
-        return self.schedule.step(t, Seen(norm, unseen, unseen)) / self.eta
+        return self.schedule.step(t, Seen(norm, unseen, unseen, unseen)) / self.eta
 
     def field(self, t: Scalar, x: Vector) -> Vector:
         """s(t, x) = η_t m(x), the mean step over η."""
@@ -52,7 +51,7 @@ class Model(eqx.Module):
         """The drift at time t and point x (d,)."""
         t, x = _arguments(t, x)
         function = (
-            drifts.DRIFTS[self.kind] if self.form == "corrected" else drifts.printed_form(self.kind, self.law.parts)
+            drifts.DRIFTS[self.kind] if self.form == "corrected" else drifts.printed_form(self.kind, self.law.groups)
         )
         return function(self, t, x)
 
@@ -88,7 +87,7 @@ class Model(eqx.Module):
     def loss_volatility(self, t, x, form: str = "corrected") -> Scalar:
         """Volatility of f(X_t): √(ηη_t² gᵀCg), C the covariance of the mean message; form="printed" is P Eq. 52, without the η."""
         t, x = _arguments(t, x)
-        require(form in ("corrected", "printed"), f'form is "{form}", but must be "corrected" or "printed".')
+        one_of("form", form, FORMS)
         gradient = self.problem.gradient(x)
         square = jnp.vdot(gradient, self.covariance(t, x).mv(gradient))
         return jnp.sqrt(square if form == "corrected" else square / self.eta)
@@ -146,14 +145,15 @@ def model(
         isinstance(kind, str) and kind in drifts.DRIFTS,
         f'there is no model "{kind}". {nearest(str(kind), drifts.DRIFTS)}',
     )
-    require(form in ("corrected", "printed"), f'form is "{form}", but must be "corrected" or "printed".')
-    _check_schedule(schedule, kind)
+    one_of("form", form, FORMS)
+    _check_schedule(schedule)
+    setup.require_memoryless("a continuous model")
     messages = law(setup)
     if form == "printed":
-        drifts.printed_form(kind, messages.parts)
-        drifts.check_printed(messages.parts, messages.differs)
+        drifts.printed_form(kind, messages.groups)
+        drifts.check_printed(messages.groups, messages.differs)
     if kind == "principal":
-        drifts.check_principal(messages.parts)
+        drifts.check_principal(messages.groups)
     bound = schedule
     if isinstance(schedule, StepLimit):
         needed = schedule.L1 is None and schedule.constants is None
@@ -162,19 +162,16 @@ def model(
             "StepLimit without L1 needs gradient_norm, the gradient's norm at x0; give one.",
         )
         bound = schedule.bind(setup, gradient_norm if gradient_norm is not None else math.nan)
-    silent = all(part.silent and part.compressor.deterministic for part in messages.parts)
+    silent = all(group.silent and group.compressor.deterministic for group in messages.groups)
     built = Model(setup.problem, messages, bound, float(schedule.eta), kind, form, silent)
     _check_moments(built)
     return built
 
 
-def _check_schedule(schedule: Schedule, kind: str) -> None:
+def _check_schedule(schedule: Schedule) -> None:
+    instance("schedule", schedule, Schedule, "schedule.Constant(0.1)")
     require(
-        isinstance(schedule, Schedule),
-        f"schedule is {schedule!r}, but must be a schedule, such as schedule.Constant(0.1).",
-    )
-    require(
-        not isinstance(schedule, (LocalNorms, Clip)),
+        not schedule.sees_messages,
         f"{type(schedule).__name__} depends on the messages themselves, so it has no continuous model; "
         "use Constant, Polynomial, Custom or StepLimit.",
     )
@@ -186,12 +183,12 @@ def _check_schedule(schedule: Schedule, kind: str) -> None:
 
 
 def _check_moments(built: Model) -> None:
-    for part in built.law.parts:
-        if part.compressor.unbiased and isinstance(part.noise, StudentT) and not part.noise.has_variance:
-            raise InvalidInput(
-                f"Student-t noise with df = {part.noise.df:g} has no variance, so {type(part.compressor).__name__} messages have no SDE; "
-                "signs do: use compressor=Sign(), or df > 2."
-            )
+    for group in built.law.groups:
+        require(
+            group.noise.has_variance or group.compressor.bounded,
+            f"{type(group.noise).__name__} noise has no variance here, so {group.compressor.name} messages have no SDE; "
+            "signs do: use compressor=Sign(), or a noise with a variance (StudentT: df > 2).",
+        )
     point = jnp.zeros(built.problem.dim)
     if not built.noiseless:
         _check_covariance(built, point)

@@ -3,11 +3,10 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from stablestep.errors import nearest, require
+from stablestep.errors import instance, nearest, require
 from stablestep.record import (
     Paths,
     ball_radius,
@@ -21,7 +20,7 @@ from stablestep.record import (
     start,
     working_dtype,
 )
-from stablestep.sde.euler import Coupled, Euler, Half
+from stablestep.sde.euler import Coupled, Euler
 from stablestep.sde.exact import exact_paths
 from stablestep.sde.model import Model, check_start, steps_of
 from stablestep.sde.ode import ode_paths
@@ -74,7 +73,7 @@ def integrate(
     >>> abs(float(paths.loss_mean[-1]) - 0.1 / (2 * (2 - 0.1))) < 2e-3     # the stationary loss η/(2(2−η))
     True
     """
-    require(isinstance(model, Model), f"model is {model!r}, but must come from sde.model(setup, kind, schedule).")
+    instance("model", model, Model, "sde.model(setup, kind, schedule)")
     method = method or ("ode" if model.kind == "principal" else "euler")
     require(method in METHODS, f'there is no method "{method}". {nearest(method, METHODS)}')
     require(
@@ -131,8 +130,8 @@ def _in_steps(paths: Paths, step: float) -> Paths:
 def _error(euler: Euler, points, marks, seed: int, radius: float, dtype) -> tuple[np.ndarray, np.ndarray]:
     """Twice the mean loss at dt minus that at dt/2 (the weak error of Euler-Maruyama is of first order), from coupled paths."""
     some = points[: min(len(points), _ERROR_RUNS)]
-    coupled = cast(Coupled(Half(euler.problem), euler), dtype)
-    paths = monte_carlo(coupled, jnp.concatenate([some, some], axis=1), marks, seed + 1, radius * 2**0.5)
+    coupled = cast(Coupled(euler.problem, euler), dtype)
+    paths = monte_carlo(coupled, some, marks, seed + 1, radius * 2**0.5)
     gone = (paths.diverged_at[:, None] >= 0) & (paths.diverged_at[:, None] <= marks)
     with np.errstate(over="ignore", invalid="ignore"):
         twice = 2 * np.where(gone, np.nan, paths.loss.astype(float) - paths.observed["fine"])

@@ -7,7 +7,7 @@ import numpy as np
 
 from stablestep.errors import InvalidInput
 from stablestep.setup import Setup
-from stablestep.stability.case import Case, case
+from stablestep.stability.start_point import StartPoint, start_point
 from stablestep.theorem import Constants, constants, result, results
 
 CLASSIC = {
@@ -99,7 +99,7 @@ def advise(setup: Setup, *, x0, epsilon: float = 0.5, L1: float | None = None, s
     >>> [row.name for row in found.rows if row.corrected], {name: round(share, 2) for name, share in found.shares.items()}
     (['4.1', '4.2'], {'landscape': 0.14, 'compression': 0.07, 'noise': 0.79})
     """
-    start = case(setup, x0, seed)
+    start = start_point(setup, x0, seed)
     start.require_slope()
     c = _constants(start, L1)
     norm = start.gradient_norm
@@ -118,7 +118,7 @@ def advise(setup: Setup, *, x0, epsilon: float = 0.5, L1: float | None = None, s
     )
 
 
-def _constants(start: Case, L1: float | None) -> Constants:
+def _constants(start: StartPoint, L1: float | None) -> Constants:
     chosen = {"L1": L1} if L1 is not None else {"gradient_norm": start.gradient_norm}
     return constants(start.setup, x0=None if callable(start.x0) else start.point, **chosen)
 
@@ -150,7 +150,7 @@ def _shares(c: Constants, norm: float) -> dict[str, float]:
     return {name: part / total if total > 0 else 0.0 for name, part in parts.items()}
 
 
-def _constant_step(start: Case, c: Constants, epsilon: float) -> float | None:
+def _constant_step(start: StartPoint, c: Constants, epsilon: float) -> float | None:
     """The limit with L1 = 0, where such a pair exists."""
     if c.signs:
         return None

@@ -5,13 +5,13 @@ from collections.abc import Callable
 
 from stablestep.errors import InvalidInput, nearest
 from stablestep.setup import Setup
-from stablestep.stability.case import CriticalStep, case
 from stablestep.stability.formulas import coordinate_wise, loss_model, theorem
 from stablestep.stability.lyapunov import lyapunov
 from stablestep.stability.moments import moments
 from stablestep.stability.onestep import one_step, one_step_log
 from stablestep.stability.rollouts import rollouts
 from stablestep.stability.simulation import simulation
+from stablestep.stability.start_point import CriticalStep, start_point
 
 METHODS: dict[str, Callable[..., CriticalStep]] = {
     "rollouts": rollouts,
@@ -56,4 +56,4 @@ def critical_step(setup: Setup, *, x0, method: str = "rollouts", seed: int = 0, 
         if name not in known:
             listed = f"it takes {', '.join(known)}" if known else "it takes none"
             raise InvalidInput(f'the method "{method}" has no option "{name}"; {listed}.')
-    return chosen(case(setup, x0, seed), **options)
+    return chosen(start_point(setup, x0, seed), **options)

@@ -9,10 +9,11 @@ import xarray as xr
 from jaxtyping import Float
 
 from stablestep.errors import InvalidInput, nearest, require
-from stablestep.setup import Setup, vary
-from stablestep.stability.case import case
+from stablestep.setup import Setup
 from stablestep.stability.critical import METHODS
-from stablestep.stability.runs import EDGE, Runner
+from stablestep.stability.members import EDGE, Runner
+from stablestep.stability.start_point import start_point
+from stablestep.vary import vary
 
 LINES = ("theorem", "coordinate-wise", "loss-model")
 
@@ -71,7 +72,7 @@ def edge_map(
 
 
 def _row(setup: Setup, x0, name: str, value, etas, steps: int, runs: int, seed: int, lines: Sequence[str]):
-    at = case(setup if name == "x0" else vary(setup, name, value), value if name == "x0" else x0, seed)
+    at = start_point(setup if name == "x0" else vary(setup, name, value), value if name == "x0" else x0, seed)
     runner = Runner(at, runs * len(etas))
     ended = runner(np.repeat(etas, runs), steps)
     shape = (len(etas), runs)

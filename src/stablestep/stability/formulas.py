@@ -10,14 +10,14 @@ from stablestep.compressor import Sign
 from stablestep.errors import InvalidInput
 from stablestep.message import Law
 from stablestep.record import cast, working_dtype
-from stablestep.stability.case import Case, CriticalStep, formula
+from stablestep.stability.start_point import CriticalStep, StartPoint, formula
 from stablestep.theorem import constants, result
 
 SAMPLES = 512
 DENSE = 2048  # largest dimension whose Hessian's rows are all computed
 
 
-def theorem_of(case: Case) -> str:
+def theorem_of(case: StartPoint) -> str:
     """The result on the new SDE that covers the setup's messages."""
     compressors = [group.compressor for group in case.setup.groups]
     if any(isinstance(compressor, Sign) for compressor in compressors):
@@ -25,7 +25,7 @@ def theorem_of(case: Case) -> str:
     return "B.2" if all(compressor.deterministic for compressor in compressors) else "4.2"
 
 
-def theorem(case: Case, L1: float | None = None) -> CriticalStep:
+def theorem(case: StartPoint, L1: float | None = None) -> CriticalStep:
     """The limit of the theorem on the new SDE as ε → 1, with the pair (L0, L1) that is best at this gradient norm."""
     case.require_slope()
     name = theorem_of(case)
@@ -36,8 +36,9 @@ def theorem(case: Case, L1: float | None = None) -> CriticalStep:
     return formula(step, "theorem", definition, 1, result=name, L0=c.L0, L1=c.L1)
 
 
-def coordinate_wise(case: Case) -> CriticalStep:
+def coordinate_wise(case: StartPoint) -> CriticalStep:
     """2 g·m / Σ_j D_j (m_j² + C_jj) with a bound D_j on the curvature of coordinate j: for separable f."""
+    case.require_memoryless("coordinate-wise")
     case.require_slope()
     curvature = case.setup.problem.coordinate_curvature(case.gradient)
     mean, second, cost = _moments(case)
@@ -48,8 +49,9 @@ def coordinate_wise(case: Case) -> CriticalStep:
     return formula(step, "coordinate-wise", definition, cost)
 
 
-def loss_model(case: Case) -> CriticalStep:
+def loss_model(case: StartPoint) -> CriticalStep:
     """2 g·m / (mᵀHm + tr(HC)): where the second-order model of one step's loss is 0. A model, never a guarantee."""
+    case.require_memoryless("loss-model")
     case.require_slope()
     descent, curved, cost = _quadratic_form(case)
     step = 2 * descent / curved if curved > 0 else np.inf
@@ -57,7 +59,7 @@ def loss_model(case: Case) -> CriticalStep:
     return formula(step, "loss-model", definition, cost)
 
 
-def _moments(case: Case) -> tuple[np.ndarray, np.ndarray, int]:
+def _moments(case: StartPoint) -> tuple[np.ndarray, np.ndarray, int]:
     """E M and E M_j² of the mean message, in closed form or from samples, and the cost."""
     with working_dtype("float64") as kind:
         law, x = cast(case.law, kind), case.point
@@ -77,7 +79,7 @@ def _closed(law: Law, x):
     return mean, mean**2 + spread
 
 
-def _quadratic_form(case: Case) -> tuple[float, float, int]:
+def _quadratic_form(case: StartPoint) -> tuple[float, float, int]:
     """g·E M and E MᵀHM, the latter as mᵀHm + tr(HC) where C is known, and the cost."""
     with working_dtype("float64") as kind:
         law, problem, x = cast(case.law, kind), cast(case.setup.problem, kind), case.point

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from scipy.special import log_expit
 
 from stablestep.errors import require
-from stablestep.stability.case import CriticalStep, symmetric
+from stablestep.stability.start_point import CriticalStep, symmetric
 
 TOLERANCE = 0.03
 LONGEST = 450

@@ -9,30 +9,29 @@ import numpy as np
 from jax import lax
 from scipy.optimize import brentq
 
-from stablestep.compressor import Sign
 from stablestep.errors import InvalidInput, require
-from stablestep.message import law
+from stablestep.method import Method, method, norm
 from stablestep.noise import Gaussian, Minibatch
 from stablestep.problem import Quadratic
 from stablestep.record import cast, working_dtype
+from stablestep.schedule import Constant
 from stablestep.setup import Agents, Setup
-from stablestep.stability.case import Case, CriticalStep, symmetric
 from stablestep.stability.moments import quadratic_matrix
-from stablestep.stream import Stream
+from stablestep.stability.start_point import CriticalStep, StartPoint, symmetric
+from stablestep.stream import Family, Stream
 
-_RUN, _STEP = 12, 13
 LARGEST = 512
 
 
-def lyapunov(case: Case, runs: int = 64, steps: int = 1000) -> CriticalStep:
+def lyapunov(case: StartPoint, runs: int = 64, steps: int = 1000) -> CriticalStep:
     """The h at which lim (1/k) E log‖x_k‖ = 0 for the method linearised at x0, without its additive noise.
 
     On a quadratic this is the almost-sure edge: below it every run converges (to its noise level), above it every run diverges. It lies
     above the mean-square edge, where rare runs already dominate E‖x_k‖². Elsewhere H is frozen at x0.
 
     Raises:
-        InvalidInput: for signs (bounded messages: nothing is linear), minibatches, groups with data of their own, more than 512
-            coordinates, or a Hessian at x0 that is not positive definite.
+        InvalidInput: for messages that do not grow in proportion to the gradient (signs, clipping), minibatches, groups with data of
+            their own, more than 512 coordinates, or a Hessian at x0 that is not positive definite.
     """
     require(runs >= 1, f"runs is {runs}, but must be at least 1.")
     require(steps >= 1, f"steps is {steps}, but must be at least 1.")
@@ -40,8 +39,8 @@ def lyapunov(case: Case, runs: int = 64, steps: int = 1000) -> CriticalStep:
     random = not all(group.noise.is_zero and group.compressor.deterministic for group in frozen.groups)
     runs, steps = (runs, steps) if random else (1, 200)
     with working_dtype("float64") as kind:
-        messages = cast(law(frozen), kind)
-        streams = Stream.seed(case.seed).children(np.arange(runs, dtype=np.uint32), tag=_RUN)
+        linear = cast(method(frozen, Constant(1.0)), kind)
+        streams = Stream.seed(case.seed).children(np.arange(runs, dtype=np.uint32), Family.RUN)
     largest = float(np.max(np.abs(np.linalg.eigvalsh(quadratic_matrix(frozen)))))
     calls = 0
 
@@ -49,7 +48,7 @@ def lyapunov(case: Case, runs: int = 64, steps: int = 1000) -> CriticalStep:
         nonlocal calls
         calls += 1
         with working_dtype("float64"):
-            return np.asarray(_rates(messages, streams, np.float64(math.exp(log_step)), steps))
+            return np.asarray(_rates(linear, streams, np.float64(math.exp(log_step)), steps))
 
     def mean(log_step: float) -> float:
         return float(np.mean(rates(log_step)))
@@ -75,13 +74,14 @@ def lyapunov(case: Case, runs: int = 64, steps: int = 1000) -> CriticalStep:
     )
 
 
-def linearised(case: Case) -> Setup:
+def linearised(case: StartPoint) -> Setup:
     """The setup on the quadratic with the Hessian at x0, without additive noise."""
     setup = case.setup
     for group in setup.groups:
         require(
-            not isinstance(group.compressor, Sign),
-            'signs are bounded and nowhere linear, so they have no Lyapunov exponent; use method="rollouts".',
+            group.compressor.homogeneous,
+            f"{group.compressor.name} messages do not grow in proportion to the gradient, so they have no Lyapunov exponent; "
+            'use method="rollouts".',
         )
         if isinstance(group.noise, Minibatch):
             raise InvalidInput('minibatch noise does not linearise with the Hessian alone; use method="rollouts".')
@@ -91,7 +91,7 @@ def linearised(case: Case) -> Setup:
         f'the Hessian at x0 takes at most {LARGEST} coordinates, but there are {setup.dim}; use method="rollouts".',
     )
     groups = [Agents(g.count, _relative(g.noise), g.compressor, mask=g.mask) for g in setup.groups]
-    return Setup(_frozen(case), *groups)
+    return Setup(_frozen(case), *groups, server=setup.server)
 
 
 def _relative(noise) -> Gaussian:
@@ -99,7 +99,7 @@ def _relative(noise) -> Gaussian:
     return Gaussian(0.0, noise.sigma1) if isinstance(noise, Gaussian) else Gaussian()
 
 
-def _frozen(case: Case) -> Quadratic:
+def _frozen(case: StartPoint) -> Quadratic:
     problem = case.setup.problem
     if isinstance(problem, Quadratic):
         hessian = np.asarray(problem.matrix, float)
@@ -118,23 +118,26 @@ def _frozen(case: Case) -> Quadratic:
 
 
 @eqx.filter_jit
-def _rates(messages, streams: Stream, eta, steps: int):
-    """For each run, the growth of log‖x‖ per step after a tenth of the steps."""
-    return jax.vmap(lambda stream: _rate(messages, stream, eta, steps))(streams)
+def _rates(method: Method, streams: Stream, eta, steps: int):
+    """For each run, the growth of the state's logarithm per step after a tenth of the steps."""
+    own = eqx.tree_at(lambda one: (one.schedule.eta, one.eta), method, (eta, eta))
+    return jax.vmap(lambda stream: _rate(own, stream, steps))(streams)
 
 
-def _rate(messages, stream: Stream, eta, steps: int):
-    dim = messages.parts[0].problem.dim
+def _rate(method: Method, stream: Stream, steps: int):
     warm = steps // 10
 
-    def step(k, state):
-        x, total = state
-        moved = x - eta * messages.draw(stream.child(k.astype(jnp.uint32), tag=_STEP), x)[1]
-        size = jnp.sqrt(jnp.sum(moved * moved))
-        grown = jnp.log(jnp.maximum(size, jnp.finfo(x.dtype).tiny))
-        direction = jnp.where(size > 0, moved / jnp.where(size > 0, size, 1), x)
-        return direction, total + jnp.where(k >= warm, grown, 0)
+    def step(k, carried):
+        state, total = carried
+        after = method.step(stream, k, state)
+        numbers, rest = eqx.partition(after, eqx.is_inexact_array)
+        size = norm(jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(numbers)]))
+        grown = jnp.log(jnp.maximum(size, jnp.finfo(size.dtype).tiny))
+        # What is homogeneous of degree 1 may be scaled back at any time.
+        scaled = jax.tree.map(lambda number: number / jnp.where(size > 0, size, 1), numbers)
+        return eqx.combine(scaled, rest), total + jnp.where(k >= warm, grown, 0)
 
-    start = jnp.full(dim, dim**-0.5)
-    _, total = lax.fori_loop(0, steps, step, (start, jnp.zeros(())))
+    dim = method.problem.dim
+    begin = method.begin(stream, jnp.full(dim, dim**-0.5))
+    _, total = lax.fori_loop(0, steps, step, (begin, jnp.zeros(())))
     return total / (steps - warm)

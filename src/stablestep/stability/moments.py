@@ -11,14 +11,14 @@ from stablestep.message import law
 from stablestep.problem import Quadratic
 from stablestep.record import working_dtype
 from stablestep.setup import Setup
-from stablestep.stability.case import Case, CriticalStep
+from stablestep.stability.start_point import CriticalStep, StartPoint
 
 Matrix = Float[np.ndarray, "d d"]
 LARGEST = 64
 ROUNDS = 10_000
 
 
-def moments(case: Case) -> CriticalStep:
+def moments(case: StartPoint) -> CriticalStep:
     """The largest h at which the second moments of the optimizer on a quadratic stay bounded.
 
     S_{k+1} = (I − hH) S_k (I − hH) + h² C(S_k) + h² C_0, where C(S) is the covariance of the mean message averaged over x of second moment
@@ -29,6 +29,7 @@ def moments(case: Case) -> CriticalStep:
         InvalidInput: if the problem is not a positive definite Quadratic, has more than 64 coordinates, or the covariance of the
             messages is not a quadratic function of x.
     """
+    case.require_memoryless("moments")
     setup = case.setup
     hessian = quadratic_matrix(setup)
     values, basis = np.linalg.eigh(hessian)

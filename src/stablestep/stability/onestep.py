@@ -10,17 +10,17 @@ from scipy.optimize import brentq
 
 from stablestep.errors import require
 from stablestep.record import cast, working_dtype
-from stablestep.stability.case import Case, CriticalStep, symmetric
+from stablestep.stability.start_point import CriticalStep, StartPoint, symmetric
 
 SCAN = np.geomspace(1e-6, 1e6, 97)
 
 
-def one_step(case: Case, samples: int | None = None) -> CriticalStep:
+def one_step(case: StartPoint, samples: int | None = None) -> CriticalStep:
     """The largest h with E f(x0 − hM) ≤ f(x0)."""
     return _largest(case, "one-step", samples, "the largest h with E f(x0 − hM) ≤ f(x0)", lambda grown: grown - 1)
 
 
-def one_step_log(case: Case, samples: int | None = None) -> CriticalStep:
+def one_step_log(case: StartPoint, samples: int | None = None) -> CriticalStep:
     """The largest h with E log (f(x0 − hM) − f*)/(f(x0) − f*) ≤ 0."""
 
     def criterion(grown):
@@ -32,9 +32,10 @@ def one_step_log(case: Case, samples: int | None = None) -> CriticalStep:
 
 
 def _largest(
-    case: Case, method: str, samples: int | None, definition: str, criterion: Callable[[np.ndarray], np.ndarray]
+    case: StartPoint, method: str, samples: int | None, definition: str, criterion: Callable[[np.ndarray], np.ndarray]
 ) -> CriticalStep:
     require(samples is None or samples >= 1, f"samples is {samples}, but must be at least 1.")
+    case.require_memoryless(method)
     case.require_slope()
     count = 1 if case.fixed else samples or int(np.clip(2**21 // case.setup.dim, 64, 8192))
     grown = _growth(case, count)
@@ -69,7 +70,7 @@ def _error(root: float, grown: Callable, criterion: Callable) -> float:
     return float(np.std(values) / math.sqrt(len(values))) / slope if slope > 0 else math.inf
 
 
-def _growth(case: Case, count: int) -> Callable[[float], np.ndarray]:
+def _growth(case: StartPoint, count: int) -> Callable[[float], np.ndarray]:
     """h ↦ (f(x0 − hM) − f*)/(f(x0) − f*) for each of `count` messages M, the same at every h."""
     low = case.setup.problem.minimum
     low = 0.0 if low is None else low

@@ -6,17 +6,22 @@ import numpy as np
 from scipy.stats import binomtest
 
 from stablestep.errors import require
-from stablestep.stability.case import BLOWN, Case, CriticalStep
 from stablestep.stability.ladder import MARGIN
+from stablestep.stability.members import EDGE, Runner
 from stablestep.stability.rollouts import guess
-from stablestep.stability.runs import EDGE, Runner
+from stablestep.stability.start_point import BLOWN, CriticalStep, StartPoint
 
 PRECISE = 1e-4  # of log h, without randomness
 FAR = 12
 
 
 def simulation(
-    case: Case, steps: int = 500, runs: int = 400, quantile: float = 0.5, tolerance: float = 0.01, blown: float = BLOWN
+    case: StartPoint,
+    steps: int = 500,
+    runs: int = 400,
+    quantile: float = 0.5,
+    tolerance: float = 0.01,
+    blown: float = BLOWN,
 ) -> CriticalStep:
     """The step at which the fraction `quantile` of runs from x0 has blown up, or ended above f(x0), after `steps` steps.
 

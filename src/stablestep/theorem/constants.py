@@ -138,6 +138,7 @@ def constants(setup: Setup, L1: float | None = None, gradient_norm: float | None
     1.0
     """
     require((L1 is None) != (gradient_norm is None), "give either L1 or gradient_norm, to choose the pair (L0, L1).")
+    setup.require_memoryless("a theorem")
     if setup.differs:
         raise InvalidInput(
             "groups have problems of their own, but the theorems assume that all agents share f; use one problem."

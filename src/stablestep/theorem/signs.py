@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stablestep.errors import require
-from stablestep.student import Xi, slope, sup_density
+from stablestep.noise.student import Xi, slope, sup_density
 from stablestep.theorem.constants import Constants
 from stablestep.theorem.result import Hypothesis, Result, checked_gap, checked_time
 from stablestep.theorem.variant import Variant, variant

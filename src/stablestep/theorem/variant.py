@@ -4,10 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stablestep.errors import InvalidInput, nearest, require
+from stablestep.errors import FORMS, InvalidInput, nearest, one_of, require
 from stablestep.theorem.constants import Constants
-
-FORMS = ("corrected", "printed")
 
 
 @dataclass(frozen=True)
@@ -33,10 +31,7 @@ class Variant:
     radius: float | None = None
 
     def __post_init__(self):
-        require(
-            self.form in FORMS,
-            f'form is "{self.form}", but must be "corrected" or "printed".',
-        )
+        one_of("form", self.form, FORMS)
         for name in ("unit", "radius"):
             value = getattr(self, name)
             require(

@@ -13,7 +13,7 @@ from rich.table import Table
 from stablestep.claim import plain
 from stablestep.errors import InvalidInput
 from stablestep.estimate import AffineVariance, Estimate, Smoothness, Tail
-from stablestep.stability.case import CriticalStep
+from stablestep.stability.start_point import CriticalStep
 from stablestep.theorem import Constants
 from stablestep.torch import picture
 from stablestep.torch.link import Link

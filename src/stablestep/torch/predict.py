@@ -10,8 +10,8 @@ from jaxtyping import Bool, Float
 
 from stablestep.errors import require
 from stablestep.estimate import of_mean
-from stablestep.stability.case import BLOWN, CriticalStep, symmetric
 from stablestep.stability.ladder import edge
+from stablestep.stability.start_point import BLOWN, CriticalStep, symmetric
 from stablestep.torch.workers import Workers
 
 Tensor = torch.Tensor

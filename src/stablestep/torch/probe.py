@@ -12,7 +12,7 @@ from scipy.special import ndtri, stdtrit
 from stablestep.compressor import Compressor, Identity
 from stablestep.errors import InvalidInput, nearest, require
 from stablestep.estimate import AffineVariance, Estimate, Smoothness, Tail, affine_variance, of_mean, smoothness, tail
-from stablestep.stability.case import CriticalStep, formula
+from stablestep.stability.start_point import CriticalStep, formula
 from stablestep.theorem import Constants, result
 from stablestep.torch.advice import Advice, Limit
 from stablestep.torch.draw import mixed

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from stablestep.stability.case import CriticalStep
+from stablestep.stability.start_point import CriticalStep
 from stablestep.torch.codec import squared_norm
 from stablestep.torch.predict import loss_model
 from stablestep.torch.workers import Workers

@@ -5,8 +5,8 @@ import pytest
 
 from stablestep.problem import DoubleWell, Quartic
 from stablestep.setup import Agents, Setup
-from stablestep.stability.case import case
-from stablestep.stability.runs import Runner
+from stablestep.stability.members import Runner
+from stablestep.stability.start_point import start_point
 from tests.stability.reference import MASKED
 from tests.statistics import assert_fails, assert_fraction
 
@@ -27,7 +27,7 @@ def descent(well, x0, eta, steps, blown):
 def test_descent_step_by_step(steps, blown):
     x0 = np.array([1.0, -0.5])
     etas = np.concatenate([np.geomspace(0.05, 5, 23), [1.9, 1.999, 2.001, 2.1]])
-    found = Runner(case(Setup(Quartic(2), Agents(3)), x0), len(etas), "float64", blown)(etas, steps)
+    found = Runner(start_point(Setup(Quartic(2), Agents(3)), x0), len(etas), "float64", blown)(etas, steps)
     with np.errstate(over="ignore", invalid="ignore"):
         expected = [descent(0, x0, eta, steps, blown) for eta in etas]
     assert found.up.tolist() == [up for up, _, _ in expected]
@@ -41,20 +41,20 @@ def test_descent_step_by_step(steps, blown):
 def test_the_last_fifth_decides(steps):
     """Beyond η = 1/b descent in a double well goes around, at first in cycles, without ever leaving."""
     x0, etas = np.array([1.2]), np.linspace(1.0, 1.7, 200)
-    found = Runner(case(Setup(DoubleWell(1, b=1.0), Agents(1)), x0), 200, "float64")(etas, steps)
+    found = Runner(start_point(Setup(DoubleWell(1, b=1.0), Agents(1)), x0), 200, "float64")(etas, steps)
     expected = [descent(1.0, x0, eta, steps, 1000.0)[0] for eta in etas]
     assert found.up.tolist() == expected and 20 < sum(expected) < 180 and not found.blown.any()
 
 
 def test_a_tie_is_not_up():
     """h = 2 on x⁴/4 from 1: x ← −x, exactly."""
-    found = Runner(case(Setup(Quartic(2), Agents(3)), [1.0, 0.0]), 27, "float64")(np.full(27, 2.0), 25)
+    found = Runner(start_point(Setup(Quartic(2), Agents(3)), [1.0, 0.0]), 27, "float64")(np.full(27, 2.0), 25)
     assert not found.up.any() and not found.blown.any()
 
 
 def test_fractions_of_a_masked_message(seed):
     """h = 2.2: f grows a hundredfold with probability 1/5 in each step; after two such steps it has blown up."""
-    runner = Runner(case(MASKED, 1.0, seed), 4000)
+    runner = Runner(start_point(MASKED, 1.0, seed), 4000)
     found = runner(np.full(4000, 2.2), 5)
     some, two = 1 - 0.8**5, 1 - 0.8**5 - 5 * 0.2 * 0.8**4
     assert_fraction(found.up.sum(), 4000, some)

@@ -9,7 +9,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int, UInt32
 from scipy import stats
 
-from stablestep.stream import Stream, to_uniform
+from stablestep.stream import Family, Stream, to_uniform
 
 _LEVELS = 256
 _BLOCK = 4096
@@ -113,7 +113,7 @@ class Flips(eqx.Module):
         if blocks:
 
             def add(block, total):
-                return total + _flips(self.whole, _BLOCK, stream.child(block, tag=7), probability)
+                return total + _flips(self.whole, _BLOCK, stream.child(block, Family.BLOCK), probability)
 
             total = lax.fori_loop(0, blocks, add, total)
         return total

@@ -1,19 +1,32 @@
 """The mean message of all groups together, and the choice between exact laws and agent-by-agent sampling."""
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import lineax as lx
 from jaxtyping import Array, Float, Key
 
-from stablestep.compressor import Compressor
-from stablestep.errors import InvalidInput, require
-from stablestep.message.part import AgentByAgent, Part, exact_law
+from stablestep.errors import InvalidInput, one_of, require, whole
+from stablestep.message.exact import exact_law
+from stablestep.message.group import AgentByAgent, GroupLaw, Memory, Remembering
 from stablestep.setup import Agents, Setup
-from stablestep.stream import Stream
+from stablestep.stream import Family, Stream
 
 Vector = Float[Array, " d"]
-_GROUP = 3
+Scalar = Float[Array, ""]
+SAMPLINGS = ("auto", "law", "agents")
+
+
+class Drawn(NamedTuple):
+    """∇f(x), a mean message, the mean of the agents' own gradient norms (NaN unless sampled agent by agent), and each group's memory."""
+
+    gradient: Vector
+    message: Vector
+    local_norm: Scalar
+    memory: tuple[Memory, ...]
 
 
 class Law(eqx.Module):
@@ -22,29 +35,56 @@ class Law(eqx.Module):
     `sample` never uses `mean` or `covariance`, nor the reverse, so that each checks the other.
     """
 
-    parts: tuple[Part, ...]
+    groups: tuple[GroupLaw, ...]
     weights: tuple[float, ...] = eqx.field(static=True)
     differs: bool = eqx.field(static=True)
 
     @property
     def methods(self) -> tuple[str, ...]:
         """For each group, "law" if its cost does not depend on the number of agents, else "agents"."""
-        return tuple("agents" if part.by_agents else "law" for part in self.parts)
+        return tuple("agents" if group.by_agents else "law" for group in self.groups)
 
     def gradients(self, x: Vector) -> tuple[Vector, tuple[Vector, ...]]:
         """∇f(x), and the exact gradient each group's agents see."""
         if not self.differs:
-            gradient = self.parts[0].problem.gradient(x)
-            return gradient, (gradient,) * len(self.parts)
-        own = tuple(part.problem.gradient(x) for part in self.parts)
+            gradient = self.groups[0].problem.gradient(x)
+            return gradient, (gradient,) * len(self.groups)
+        own = tuple(group.problem.gradient(x) for group in self.groups)
         return self._weighted(own), own
 
-    def draw(self, stream: Stream, x: Vector) -> tuple[Vector, Vector, Float[Array, ""]]:
+    @property
+    def remembers(self) -> bool:
+        """Whether a message depends on earlier ones."""
+        return any(group.compressor.remembers for group in self.groups)
+
+    @property
+    def needs_step(self) -> bool:
+        """Whether a message depends on the step."""
+        return any(group.compressor.needs_step for group in self.groups)
+
+    def draw(self, stream: Stream, x: Vector) -> tuple[Vector, Vector, Scalar]:
         """∇f(x), a mean message, and the mean of the agents' own gradient norms (NaN unless sampled agent by agent)."""
+        return self.advance(stream, x, ((),) * len(self.groups), lambda gradient: jnp.full((), jnp.nan, x.dtype))[:3]
+
+    def begin(self, stream: Stream, x: Vector) -> tuple[Memory, ...]:
+        """What the agents of each group remember before their first message, which `stream` will draw at x."""
+        _, own = self.gradients(x)
+        return tuple(group.begin(s, x, g) for group, s, g in zip(self.groups, self._streams(stream), own, strict=True))
+
+    def advance(self, stream: Stream, x: Vector, memory: tuple[Memory, ...], step: Callable[[Vector], Scalar]) -> Drawn:
+        """The mean message of agents that remember `memory`; `step` gives ηη_t at ∇f(x), for compressors that need it."""
         gradient, own = self.gradients(x)
-        streams = [stream] if len(self.parts) == 1 else [stream.child(i, tag=_GROUP) for i in range(len(self.parts))]
-        drawn = [part.draw(s, x, g) for part, s, g in zip(self.parts, streams, own, strict=True)]
-        return gradient, self._weighted([message for message, _ in drawn]), self._weighted([norm for _, norm in drawn])
+        known = step(gradient)
+        drawn = [
+            group.advance(s, x, g, m, known)
+            for group, s, g, m in zip(self.groups, self._streams(stream), own, memory, strict=True)
+        ]
+        messages, norms, after = zip(*drawn, strict=True)
+        return Drawn(gradient, self._weighted(messages), self._weighted(norms), after)
+
+    def _streams(self, stream: Stream) -> list[Stream]:
+        numbers = range(len(self.groups))
+        return [stream] if len(numbers) == 1 else [stream.child(number, Family.GROUP) for number in numbers]
 
     def sample(self, key: Key[Array, ""], x: Vector) -> Vector:
         """One mean message at x."""
@@ -60,7 +100,7 @@ class Law(eqx.Module):
         if samples is not None:
             return jnp.mean(self._samples(x, samples, key), axis=0)
         _, own = self.gradients(x)
-        return self._weighted([part.mean(x, g) for part, g in zip(self.parts, own, strict=True)])
+        return self._weighted([group.mean(x, g) for group, g in zip(self.groups, own, strict=True)])
 
     def secant(self, x: Vector) -> Vector:
         """For each coordinate E M_j(x) / ∂_j f(x), and its limit at 0 (theory of the loss-matching drift).
@@ -68,14 +108,14 @@ class Law(eqx.Module):
         Raises:
             InvalidInput: if the messages are biased and groups have landscapes of their own: the mean is then no function of ∇f.
         """
-        if all(part.compressor.unbiased for part in self.parts):
+        if all(group.compressor.unbiased for group in self.groups):
             return jnp.ones_like(x)
         require(
             not self.differs,
             "with biased messages and data that differ between groups the mean message is no function of ∇f.",
         )
         gradient, _ = self.gradients(x)
-        return self._weighted([part.secant(gradient) for part in self.parts])
+        return self._weighted([group.secant(gradient) for group in self.groups])
 
     def covariance(
         self, x: Vector, samples: int | None = None, key: Key[Array, ""] | None = None
@@ -90,13 +130,13 @@ class Law(eqx.Module):
             matrix = jnp.atleast_2d(jnp.cov(self._samples(x, samples, key), rowvar=False))
             return lx.MatrixLinearOperator(matrix, lx.positive_semidefinite_tag)
         _, own = self.gradients(x)
-        operators = [part.covariance(x, g) * w**2 for part, g, w in zip(self.parts, own, self.weights, strict=True)]
+        operators = [group.covariance(x, g) * w**2 for group, g, w in zip(self.groups, own, self.weights, strict=True)]
         if all(lx.is_diagonal(operator) for operator in operators):
             return lx.DiagonalLinearOperator(self._total([lx.diagonal(operator) for operator in operators]))
         return self._total(operators)
 
     def _samples(self, x: Vector, samples: int, key) -> Float[Array, "samples d"]:
-        require(samples >= 2, f"samples is {samples}, but at least 2 draws are needed.")
+        whole("samples", samples, least=2)
         require(key is not None, "samples is given without a key; pass key=jax.random.key(seed).")
         return jax.jit(jax.vmap(lambda k: self.sample(k, x)))(jax.random.split(key, samples))
 
@@ -131,23 +171,20 @@ def law(setup: Setup, sampling: str = "auto") -> Law:
     Array([[0.505625, 0.      ],
            [0.      , 0.005625]], dtype=float...)
     """
-    require(sampling in ("auto", "law", "agents"), f'sampling is "{sampling}", but must be "auto", "law" or "agents".')
-    parts = tuple(_part(setup, group, sampling) for group in setup.groups)
-    return Law(parts, tuple(group.count / setup.count for group in setup.groups), setup.differs)
+    one_of("sampling", sampling, SAMPLINGS)
+    groups = tuple(_group_law(setup, group, sampling) for group in setup.groups)
+    return Law(groups, tuple(group.count / setup.count for group in setup.groups), setup.differs)
 
 
-def _part(setup: Setup, group: Agents, sampling: str) -> Part:
+def _group_law(setup: Setup, group: Agents, sampling: str) -> GroupLaw:
     problem = setup.problem_of(group)
     exact = exact_law(problem, group.noise, group.compressor, group.count, group.shared)
     if sampling == "law" and exact is None:
         raise InvalidInput(
-            f"sampling='law', but {_name(group.compressor)} messages under {type(group.noise).__name__} noise have no known law; "
+            f"sampling='law', but {group.compressor.name} messages under {type(group.noise).__name__} noise have no known law; "
             "use sampling='agents' or 'auto'."
         )
-    if exact is None or sampling == "agents":
-        return AgentByAgent(problem, group.noise, group.compressor, group.count, group.shared, group.noise.is_zero)
-    return exact
-
-
-def _name(compressor: Compressor) -> str:
-    return type(compressor).__name__
+    if exact is not None and sampling != "agents":
+        return exact
+    kind = Remembering if group.compressor.remembers else AgentByAgent
+    return kind(problem, group.noise, group.compressor, group.count, group.shared, group.noise.is_zero)

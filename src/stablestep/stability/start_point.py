@@ -10,16 +10,14 @@ import numpy as np
 from jax import lax
 from jaxtyping import Float
 
-from stablestep.errors import require
+from stablestep.errors import instance, require
 from stablestep.message import Law, law
 from stablestep.problem import Problem
 from stablestep.record import cast, start, working_dtype
 from stablestep.setup import Setup
-from stablestep.stream import Stream
+from stablestep.stream import Family, Stream
 
 BLOWN = 1000.0  # a run whose f − f* passes this many times its start has blown up, unless said otherwise
-
-_MESSAGE = 10
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ def formula(step: float, method: str, definition: str, cost: int, **details) -> 
 
 
 @dataclass(frozen=True)
-class Case:
+class StartPoint:
     """A setup and a start x0: a number, a vector, or a function of a JAX key (predictors by formula then use one draw)."""
 
     setup: Setup
@@ -78,8 +76,12 @@ class Case:
 
     def messages(self, law: Law, count: int):
         """`count` mean messages at the start, from `law` in the working precision."""
-        streams = Stream.seed(self.seed).children(np.arange(count, dtype=np.uint32), tag=_MESSAGE)
+        streams = Stream.seed(self.seed).children(np.arange(count, dtype=np.uint32), Family.MESSAGE)
         return _messages(law, streams, self.point)
+
+    def require_memoryless(self, method: str) -> None:
+        """Raise `InvalidInput` if the setup has a memory, which this predictor does not know."""
+        self.setup.require_memoryless(f'method="{method}"')
 
     def require_slope(self) -> None:
         require(
@@ -93,17 +95,17 @@ class Case:
         return sizes * length / self.gradient_norm
 
 
-def case(setup: Setup, x0, seed: int = 0) -> Case:
+def start_point(setup: Setup, x0, seed: int = 0) -> StartPoint:
     """Check the start and evaluate f there in float64.
 
     Raises:
         InvalidInput: if setup is no Setup, x0 has the wrong shape, or f is not finite there.
     """
-    require(isinstance(setup, Setup), f"setup is {setup!r}, but must be a Setup(problem, Agents(…), …).")
+    instance("setup", setup, Setup, "Setup(problem, Agents(4))")
     with working_dtype("float64") as kind:
         point = start(x0, setup.problem, 1, seed, kind)[0]
         value, gradient = _value_and_gradient(cast(setup.problem, kind), np.asarray(point))
-        return Case(setup, x0, np.asarray(point), float(value), np.asarray(gradient), seed)
+        return StartPoint(setup, x0, np.asarray(point), float(value), np.asarray(gradient), seed)
 
 
 @eqx.filter_jit

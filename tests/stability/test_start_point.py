@@ -10,14 +10,14 @@ from stablestep.errors import InvalidInput
 from stablestep.noise import Gaussian
 from stablestep.problem import Function, Quadratic, Quartic
 from stablestep.setup import Agents, Setup
-from stablestep.stability.case import case, ceiling, formula, symmetric
+from stablestep.stability.start_point import ceiling, formula, start_point, symmetric
 
 PLAIN = Setup(Quartic(3), Agents(2))
 
 
 @pytest.mark.parametrize("x0", [2.0, [2.0, 2.0, 2.0], np.array([2, 2, 2])])
 def test_value_and_gradient_at_the_start(x0):
-    at = case(PLAIN, x0)
+    at = start_point(PLAIN, x0)
     assert at.point.tolist() == [2, 2, 2] and at.value == 12 and at.gradient.tolist() == [8, 8, 8]
     assert at.gradient_norm == pytest.approx(8 * np.sqrt(3), rel=1e-15)
     assert at.point.dtype == at.gradient.dtype == np.float64
@@ -27,13 +27,13 @@ def test_a_random_start_is_one_draw():
     def draw(key):
         return jax.random.uniform(key, (3,), float)
 
-    one, again, other = (case(PLAIN, draw, seed).point for seed in (1, 1, 2))
+    one, again, other = (start_point(PLAIN, draw, seed).point for seed in (1, 1, 2))
     assert np.array_equal(one, again) and not np.any(one == other) and one.shape == (3,)
 
 
 def test_it_is_in_float64_where_jax_is_not():
     with jax.enable_x64(False):
-        assert case(PLAIN, 0.1).value == pytest.approx(3 * 0.1**4 / 4, rel=1e-14)
+        assert start_point(PLAIN, 0.1).value == pytest.approx(3 * 0.1**4 / 4, rel=1e-14)
 
 
 @pytest.mark.parametrize(
@@ -47,14 +47,17 @@ def test_it_is_in_float64_where_jax_is_not():
     ],
 )
 def test_whether_anything_is_random(agents, x0, fixed):
-    assert case(Setup(Quartic(3), *agents), x0).fixed is fixed
+    assert start_point(Setup(Quartic(3), *agents), x0).fixed is fixed
 
 
 def test_a_guess_in_the_problems_own_units():
     """‖x0‖/‖∇f(x0)‖, which scales with x0 as the edge does; 1/‖∇f‖ at the origin."""
-    assert case(Setup(Quadratic([4.0]), Agents(1)), 7.0).dimensionless(np.array([1.0, 3.0])).tolist() == [0.25, 0.75]
+    assert start_point(Setup(Quadratic([4.0]), Agents(1)), 7.0).dimensionless(np.array([1.0, 3.0])).tolist() == [
+        0.25,
+        0.75,
+    ]
     shifted = Setup(Function(lambda x: jnp.sum((x - 2) ** 2), 1), Agents(1))
-    assert case(shifted, 0.0).dimensionless(np.ones(1)).tolist() == [0.25]
+    assert start_point(shifted, 0.0).dimensionless(np.ones(1)).tolist() == [0.25]
 
 
 def test_the_ceiling_is_above_the_start_of_every_run():
@@ -84,9 +87,9 @@ def test_results():
 )
 def test_bad_input(setup, x0, message):
     with pytest.raises(InvalidInput, match=message):
-        case(setup, x0)
+        start_point(setup, x0)
 
 
 def test_a_start_without_a_slope():
     with pytest.raises(InvalidInput, match="the gradient at x0 is 0, so no step changes anything there; start some"):
-        case(PLAIN, 0.0).require_slope()
+        start_point(PLAIN, 0.0).require_slope()

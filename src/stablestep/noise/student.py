@@ -69,7 +69,7 @@ def _scaled_tail(w, df):
 def tail(z: Float[Array, "*d"], df, fit) -> Float[Array, "*d"]:
     """P(T_ν > z) for z ≥ 0: within 3e-7 in float32 (by `fit` of `tail_fit`), to rounding in float64.
 
-    >>> import stablestep.student as student
+    >>> import stablestep.noise.student as student
     >>> fit = jnp.asarray(student.tail_fit(2.5), jnp.float32)
     >>> round(float(tail(jnp.float32(1.0), jnp.float32(2.5), fit)), 6)
     0.202031

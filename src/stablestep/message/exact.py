@@ -1,0 +1,84 @@
+"""Exact laws of one group's mean message, whose cost does not grow with the number of agents; and the table of which is known when."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from stablestep.compressor import Compressor, RandomSparsification, Sign
+from stablestep.message.binomial import Alias, Flips, fixed
+from stablestep.message.group import GroupLaw, Vector, _norm
+from stablestep.noise import Gaussian, Noise
+from stablestep.noise.base import sides
+from stablestep.problem import Problem
+
+
+class Deterministic(GroupLaw):
+    """No noise and no randomness: all agents send the same message."""
+
+    def draw(self, stream, x, gradient):
+        return self.compressor.compress(jnp.zeros(0, x.dtype), gradient), _norm(gradient)
+
+
+class LinearGaussian(GroupLaw):
+    """One mask for all (or none) and Gaussian noise: the mask applied to a normal vector of variance s²/n."""
+
+    def draw(self, stream, x, gradient):
+        dim, dtype = gradient.shape[0], gradient.dtype
+        assert isinstance(self.noise, Gaussian)
+        deviation = self.noise.scale(gradient) * np.asarray(self.count**-0.5, dtype)
+        noisy = gradient + deviation * stream.noise.normal(dim, dtype)
+        uniform = stream.mask.uniform(self.compressor.draws(dim), dtype)
+        return self.compressor.compress(uniform, noisy), _unknown(gradient)
+
+
+class SparseGaussian(GroupLaw):
+    """Own Bernoulli masks and Gaussian noise: with K ~ Binomial(n, p), the mean message is c/n · (K g + s √K Z), c = 1/p (unscaled: 1)."""
+
+    kept: Alias | None
+
+    def draw(self, stream, x, gradient):
+        dim, dtype = gradient.shape[0], gradient.dtype
+        assert isinstance(self.noise, Gaussian) and isinstance(self.compressor, RandomSparsification)
+        deviation = self.noise.scale(gradient)
+        normal = stream.noise.normal(dim, dtype)
+        if self.kept is None:
+            return self.compressor.compress(stream.mask.uniform(dim, dtype), gradient + deviation * normal), _unknown(
+                gradient
+            )
+        count = self.kept.sample(stream.mask.word(dim)).astype(dtype)
+        weight = self.compressor.factor(dim) / self.count
+        return weight * (count * gradient + deviation * jnp.sqrt(count) * normal), _unknown(gradient)
+
+
+class IndependentSigns(GroupLaw):
+    """Signs under noise with independent coordinates: the n signs of coordinate j sum to ±(n − 2 Binomial(n, P(flip_j)))."""
+
+    flips: Flips | None
+
+    def draw(self, stream, x, gradient):
+        side, wrong = sides(gradient, self.noise.flip_probability(gradient))
+        if self.flips is None:
+            number = (stream.mask.uniform(gradient.shape[0], gradient.dtype) < wrong).astype(gradient.dtype)
+        else:
+            number = self.flips.sample(stream, wrong)
+        return side * (1 - (2 / self.count) * number), _unknown(gradient)
+
+
+def _unknown(gradient: Vector):
+    """The mean of the agents' own norms, which these laws do not know."""
+    return jnp.full((), jnp.nan, gradient.dtype)
+
+
+def exact_law(problem: Problem, noise: Noise, compressor: Compressor, count: int, shared: bool) -> GroupLaw | None:
+    """The law whose cost does not grow with the number of agents, where one is known."""
+    common = (problem, noise, compressor, count, shared, noise.is_zero)
+    if compressor.remembers:
+        return None
+    if noise.is_zero and compressor.deterministic:
+        return Deterministic(*common)
+    if isinstance(noise, Gaussian) and compressor.linear and (shared or compressor.deterministic or (count == 1)):
+        return LinearGaussian(*common)
+    if isinstance(noise, Gaussian) and isinstance(compressor, RandomSparsification):
+        return SparseGaussian(*common, fixed(count, 1 / (1 + compressor.sparsity)))
+    if isinstance(compressor, Sign) and noise.independent:
+        return IndependentSigns(*common, None if count == 1 else Flips.of(count))
+    return None
