@@ -51,7 +51,7 @@ BAD_TIMES = [
     (0, None, "steps is 0"),
     (-3, None, "steps is -3"),
     (2.5, None, r"steps is 2\.5"),
-    (10, "exponential", 'record is "exponential".*"linear", "log"'),
+    (10, "exponential", 'record is "exponential".*"linear" or "log"'),
     (10, 1, "record is 1"),
     (10, 500, "record is 500.*201"),
     (10, [11], "between 0 and steps = 10"),

@@ -49,7 +49,7 @@ def test_all_groups_may_carry_their_own():
 @pytest.mark.parametrize(
     ("name", "value", "read"),
     [
-        ("count", 7, lambda s: (s.groups[0].count, s.groups[1].count)),
+        ("agents.all.count", 7, lambda s: (s.groups[0].count, s.groups[1].count)),
         ("sigma1", 7.0, lambda s: s.groups[0].noise.sigma1),
         ("omega", 7.0, lambda s: s.groups[0].compressor.omega(8)),
         ("df", 7.0, lambda s: s.groups[1].noise.df),
@@ -103,9 +103,9 @@ BAD = [
     (lambda: Agents(-2), "count is -2"),
     (lambda: Agents(1.5), r"count is 1\.5"),
     (lambda: Agents(1, noise=0.5), r"noise is 0\.5, but must be a Noise"),
-    (lambda: Agents(1, noise=Gaussian), r"must be a Noise, for example noise\.Gaussian\("),
-    (lambda: Agents(1, compressor=Sign), r"for example compressor\.Sign\("),
-    (lambda: Agents(1, compressor="sign"), "compressor is 'sign'"),
+    (lambda: Agents(1, noise=Gaussian), r"must be a Noise, such as noise\.Gaussian\("),
+    (lambda: Agents(1, compressor=Sign), r"call it: Sign\("),
+    (lambda: Agents(1, compressor="sign"), 'compressor is "sign"'),
     (lambda: Agents(1, problem=Quartic), "problem is .*must be a Problem"),
     (lambda: Agents(1, mask="common"), 'mask is "common".*"own" or "shared"'),
     (lambda: Setup(Quartic(3)), "at least one group"),
@@ -119,7 +119,10 @@ BAD = [
     (lambda: Setup(Quartic(3), Agents(1, Minibatch(2))), "Minibatch noise needs a finite sum.*Quartic"),
     (lambda: vary(SETUP, "omgea", 1.0), r'parameter "omgea"\. Did you mean "omega"\?'),
     (lambda: vary(SETUP, "omega", -1.0), r"omega is -1\.0"),
-    (lambda: vary(SETUP, "count", 0), "count is 0"),
+    (lambda: vary(SETUP, "agents.1.count", 0), "count is 0"),
+    (lambda: vary(SETUP, "count", 1), r"agents\.1\.count = 3, agents\.2\.count = 2.*path"),
+    (lambda: vary(SETUP, "agents.3.count", 1), r"Did you mean \"agents"),
+    (lambda: vary(SETUP, "agents.1.df", 1.0), r"\"agents\.1\" has no parameter \"df\""),
 ]
 
 

@@ -9,7 +9,7 @@ from stablestep.compressor import RandK, RandomSparsification, Sign, TernGrad
 from stablestep.errors import InvalidInput
 from stablestep.noise import Gaussian, Minibatch, StudentT
 from stablestep.problem import Cosh, Function, Logistic, Quadratic, Quartic
-from stablestep.record import engine
+from stablestep.record import chunks, engine
 from stablestep.schedule import Clip, Constant, Custom, LocalNorms, Polynomial, StepLimit
 from stablestep.setup import Agents, Setup
 from stablestep.simulate import simulate
@@ -156,14 +156,12 @@ def assert_same(first, second, names=VARIABLES):
         np.testing.assert_allclose(first[name], second[name], rtol=1e-12, err_msg=name)
 
 
-def test_result_does_not_depend_on_chunks_or_devices(monkeypatch):
-    assert len(jax.local_devices()) == 2
+@pytest.mark.parametrize("cores", [1, 2, 3])
+def test_result_does_not_depend_on_chunks_or_threads(cores, monkeypatch):
     reference = run(BOTH, final=True)
-    monkeypatch.setattr(engine, "_CHUNK", 12)  # four runs of three coordinates
-    assert engine._batch(20, 3, 2) == 8
-    assert_same(run(BOTH, final=True), reference)
-    devices = jax.local_devices()[1:]
-    monkeypatch.setattr(jax, "local_devices", lambda: devices)
+    monkeypatch.setattr(chunks, "CHUNK", 12)  # four runs of three coordinates
+    monkeypatch.setattr(chunks, "cores", lambda: cores)
+    assert chunks.chunk_of(20, 3) == {1: 4, 2: 4, 3: 4}[cores]
     assert_same(run(BOTH, final=True), reference)
 
 
@@ -307,7 +305,7 @@ def test_overflowing_noise_is_divergence():
     setup = Setup(QUADRATIC, Agents(1, StudentT(1.0, 1e30)))
     found = run(setup, Constant(0.1), runs=200, steps=5, dtype="float32")
     assert float(found.diverged[-1]) > 0.5 and np.isinf(found.loss_mean[-1])
-    assert "no finite variance" in found.attrs["moments"]
+    assert "no mean" in found.attrs["moments"]
 
 
 # Runs whose step follows the mean over all
@@ -332,22 +330,19 @@ def ensemble(points, steps):
 
 @pytest.mark.parametrize("runs", [5, 8])
 def test_the_expectation_rule_step_by_step(runs):
-    """Of 5 runs on two devices none is counted twice to fill up the second."""
+    """All runs are in one call, and none is counted twice to fill it up."""
     found = run(ALONE, COUPLED, x0=fan, steps=20, runs=runs, observe=point).observed.values
     np.testing.assert_allclose(found, ensemble(found[:, 0], 20), rtol=1e-11)
     alone = np.concatenate([ensemble(found[[place], 0], 20) for place in range(runs)])
     assert not np.allclose(found, alone, rtol=1e-3)  # the path's own norms
 
 
-def test_the_expectation_rule_does_not_depend_on_chunks_or_devices(monkeypatch):
+def test_the_expectation_rule_does_not_depend_on_chunks(monkeypatch):
     def found():
         return run(ALONE, COUPLED, x0=fan, steps=20, runs=8, observe=point)
 
     reference = found()
-    monkeypatch.setattr(engine, "_CHUNK", 12)
-    assert_same(found(), reference, ("loss_mean", "observed"))
-    devices = jax.local_devices()[1:]
-    monkeypatch.setattr(jax, "local_devices", lambda: devices)
+    monkeypatch.setattr(chunks, "CHUNK", 12)
     assert_same(found(), reference, ("loss_mean", "observed"))
 
 
@@ -381,7 +376,7 @@ def test_saved_as_netcdf(tmp_path):
 
 
 def test_progress(monkeypatch):
-    monkeypatch.setattr(engine, "_CHUNK", 12)
+    monkeypatch.setattr(chunks, "CHUNK", 12)
     seen = []
     run(progress=seen.append)
     assert len(seen) > 2 and seen == sorted(seen) and seen[-1] == 1.0
@@ -506,7 +501,7 @@ BAD = [
     (lambda: run(sampling="exact"), 'sampling is "exact"'),
     (lambda: run(record="often"), 'record is "often"'),
     (lambda: run(QUADRATIC), r"setup is .*must be a Setup"),
-    (lambda: run(schedule=0.1), r"schedule is 0\.1.*must be a schedule"),
+    (lambda: run(schedule=0.1), r"schedule is 0\.1.*must be a Schedule"),
     (lambda: run(SIGNS, sampling="law"), "sampling='law', but TernGrad.*use sampling='agents' or 'auto'"),
     (
         lambda: run(schedule=LocalNorms(0.1), sampling="law"),

@@ -142,7 +142,7 @@ def family(seed):
     streams[-1] = streams[-1].child(0, Family.RUN)
     columns = [stream.noise.normal(COUNT // 4, jnp.float64) for stream in streams]
     for lane in (root.noise, root.mask):
-        columns += [lane.normal(COUNT // 4, jnp.float64, slot) for slot in (0, 1, 2)][lane is root.noise :]
+        columns += [lane.normal(COUNT // 4, jnp.float64, slot) for slot in (0, 1, 2)][lane.side == 0 :]
         columns += [ndtri(lane.uniform(COUNT // 4, jnp.float64, slot) + 2.0**-33) for slot in (0, 1, 2)]
         columns += [to_normal(word, jnp.float64) for slot in (0, 1) for word in lane.words(COUNT // 4, slot)]
         columns += [

@@ -120,7 +120,7 @@ def method(setup: Setup, schedule: Schedule, sampling: str = "auto") -> Method:
     return Method(setup.problem, messages, setup.server, schedule, schedule.eta)
 
 
-def moved(x: Vector, step: Scalar, direction: Vector) -> Vector:
+def moved(x: Vector, step: Scalar | float, direction: Vector) -> Vector:
     """x − ηη_t D, the update of every method."""
     return x - step * direction
 

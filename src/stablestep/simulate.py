@@ -130,12 +130,13 @@ def _grid(setup, schedule, grid, progress, options) -> xr.Dataset:
 def _combine(names, values, points, results) -> xr.Dataset:
     index = {tuple(point): result for point, result in zip(points, results, strict=True)}
 
-    def nest(prefix):
+    def nest(prefix) -> xr.Dataset:
         if len(prefix) == len(names):
             return index[prefix]
         axis = xr.DataArray(values[len(prefix)], dims=names[len(prefix)], name=names[len(prefix)])
         parts = [nest((*prefix, value)) for value in values[len(prefix)]]
-        return xr.concat(parts, axis, combine_attrs="drop_conflicts", join="exact", data_vars="all")
+        # pyright takes the result for a DataTree, which only trees give.
+        return xr.concat(parts, axis, combine_attrs="drop_conflicts", join="exact", data_vars="all")  # pyright: ignore[reportReturnType]
 
     return nest(())
 

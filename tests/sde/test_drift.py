@@ -121,7 +121,7 @@ def test_one_euler_step_has_exactly_the_moments_of_the_model(name, kind):
     @jax.jit
     @jax.vmap
     def step(x):
-        return jax.vmap(lambda z: euler.step(0.0, dt, x, z))(jnp.eye(4, 3, -1))
+        return jax.vmap(lambda z: euler.move(0.0, dt, x, z))(jnp.eye(4, 3, -1))
 
     moved = np.asarray(step(jnp.asarray(POINTS)))
     mean, pushes = moved[:, 0], moved[:, 1:] - moved[:, :1]

@@ -13,7 +13,7 @@ from stablestep import integrate
 from stablestep.compressor import RandK, RandomSparsification, Sign
 from stablestep.noise import Gaussian, StudentT
 from stablestep.problem import Quadratic, Quartic
-from stablestep.record import engine
+from stablestep.record import chunks
 from stablestep.schedule import Constant
 from stablestep.sde import model
 from stablestep.setup import Agents, Setup
@@ -114,7 +114,7 @@ def test_same_seed_same_result():
     assert np.all(a != other)
 
 
-def test_runs_chunks_and_devices_do_not_change_a_path(monkeypatch):
+def test_runs_and_chunks_do_not_change_a_path(monkeypatch):
     built = model(OU, "new", Constant(ETA))
     many = integrate(built, runs=RUNS, seed=3, record=2, **COMMON)
     options = dict(runs=11, seed=3, record=[4, 8], observe={"first": lambda x: x[0]}, **COMMON)
@@ -124,8 +124,7 @@ def test_runs_chunks_and_devices_do_not_change_a_path(monkeypatch):
     np.testing.assert_allclose(few.iteration, [0, 1, 2, 4])
     np.testing.assert_array_equal(few["first"][:, -1], few.final_state[:, 0])
     assert few.attrs["model"] == "new" and few.attrs["dt"] == pytest.approx(ETA / 4)
-    monkeypatch.setattr(engine, "_CHUNK", 8)
-    monkeypatch.setattr(jax, "local_devices", lambda: jax.devices()[:1])
+    monkeypatch.setattr(chunks, "CHUNK", 8)
     split = integrate(built, **options)
     for name in ("final_state", "loss_mean", "integration_error", "first"):
         np.testing.assert_allclose(split[name], few[name], rtol=1e-12)

@@ -71,7 +71,7 @@ def test_masks_on_a_diagonal(compressor, factor, seed):
 
 SUM = Logistic(np.eye(3), [0, 1, 1], l2=0.1)
 BAD = [
-    (Setup(Quadratic([1.0]), Agents(1, StudentT(1.0), Sign())), {}, 'signs are bounded.*use method="rollouts"'),
+    (Setup(Quadratic([1.0]), Agents(1, StudentT(1.0), Sign())), {}, 'Sign messages do not grow.*use method="rollouts"'),
     (Setup(SUM, Agents(1, Minibatch(1))), {}, "minibatch noise does not linearise"),
     (Setup(Quartic(2), Agents(1), Agents(1, problem=Quadratic([1.0, 1.0]))), {}, "problems of their own"),
     (Setup(Quartic(513), Agents(1)), {}, "at most 512 coordinates, but there are 513"),

@@ -54,14 +54,19 @@ def monte_carlo(
     batch = runs if process.coupled else chunk_of(runs, size)
     require_memory(runs, size, batch, points, len(iterations) * (2 + len(observe or {})), keep_final)
     leaves, tree = jax.tree.flatten(process)
-    kernel = _kernel(tree, tuple(sorted((observe or {}).items())))
     root, fixed = Stream.seed(seed), (leaves, np.asarray(iterations), np.asarray(radius, points.dtype))
     # In NumPy, because JAX would compile every operation outside the kernel on its own.
     starts = np.asarray(points)
 
-    def call(first: int):
+    def arguments(first: int):
         ids = np.arange(first, first + batch, dtype=np.uint32)
-        found = kernel(*fixed, root.children(ids, Family.RUN), starts[np.minimum(ids, runs - 1)])
+        return *fixed, root.children(ids, Family.RUN), starts[np.minimum(ids, runs - 1)]
+
+    # Here and not in a thread, which would not see the user's JAX settings.
+    kernel = _kernel(tree, tuple(sorted((observe or {}).items()))).kernel(*arguments(0))
+
+    def call(first: int):
+        found = kernel(*arguments(first))
         found = found if keep_final else {**found, "final": np.zeros((batch, 0), points.dtype)}
         return jax.tree.map(lambda leaf: np.asarray(leaf)[: min(batch, runs - first)], found)
 
@@ -82,19 +87,23 @@ def _kernel(tree, observe: tuple):
     return compiled(chunk)
 
 
-def compiled(function: Callable) -> Callable:
-    """`function` of arrays, compiled once for each structure and shape of its arguments, and wide where that is right."""
-    kernels, lock = {}, threading.Lock()
+class compiled:
+    """A function of arrays, compiled once for each structure and shape of its arguments, and wide where that is right."""
 
-    def call(*arguments):
+    def __init__(self, function: Callable):
+        self.function, self.kernels, self.lock = function, {}, threading.Lock()
+
+    def __call__(self, *arguments):
+        return self.kernel(*arguments)(*arguments)
+
+    def kernel(self, *arguments):
+        """The compiled function of arguments like these."""
         leaves, tree = jax.tree.flatten(arguments)
         key = tree, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
-        with lock:  # threads that need the same kernel wait for it
-            if key not in kernels:
-                kernels[key] = _compile(function, arguments)
-        return kernels[key](*arguments)
-
-    return call
+        with self.lock:  # threads that need the same kernel wait for it
+            if key not in self.kernels:
+                self.kernels[key] = _compile(self.function, arguments)
+        return self.kernels[key]
 
 
 def _compile(function: Callable, arguments: tuple):
