@@ -7,6 +7,7 @@ import numpy as np
 
 from stablestep import compressor, message, noise, plot, problem
 from stablestep.claim import Claim
+from stablestep.noise import student
 from stablestep.record import cast
 from stablestep.report import Figure, Section
 from stablestep.reproduce.context import Context
@@ -143,7 +144,7 @@ def _sign_mean(sampler: _Sampler, dfs) -> Claim:
     for df in dfs:
         drawn = sampler(*_sign_groups(df))
         for j in (0, 3):
-            predicted = 2 / len(SCALES) * sum(float(noise.student.Xi(GRADIENT[j] / scale, df)) for scale in SCALES)
+            predicted = 2 / len(SCALES) * sum(float(student.Xi(GRADIENT[j] / scale, df)) for scale in SCALES)
             label = f"mean message where ∂f = {GRADIENT[j]:g}, ν = {df:g}"
             checks.append(check(mean(drawn[:, j]), "=", predicted, label))
     return Claim(
@@ -156,7 +157,7 @@ def _sign_mean(sampler: _Sampler, dfs) -> Claim:
 
 
 def _predicted_sign_variance(j: int, df: float) -> float:
-    shape = sum(float(noise.student.Xi(GRADIENT[j] / scale, df)) ** 2 for scale in SCALES) / len(SCALES)
+    shape = sum(float(student.Xi(GRADIENT[j] / scale, df)) ** 2 for scale in SCALES) / len(SCALES)
     return (1 - 4 * shape) / len(SCALES)
 
 
@@ -227,11 +228,11 @@ def _figure(sampler: _Sampler, dfs) -> Figure:
     for df, color in zip(dfs, plot.CATEGORIES):
         drawn = sampler(*_sign_groups(df))
         wide = np.linspace(GRADIENT.min(), GRADIENT.max(), 200)
-        curve = 2 / len(SCALES) * sum(noise.student.Xi(wide / scale, df) for scale in SCALES)
+        curve = 2 / len(SCALES) * sum(student.Xi(wide / scale, df) for scale in SCALES)
         axes[0].plot(wide, curve, color=color, label=f"ν = {df:g}")
         axes[0].plot(GRADIENT[order], drawn.mean(axis=0)[order], "o", ms=5, color=color)
         axes[1].plot(GRADIENT[order], drawn.var(axis=0)[order], "o", ms=5, color=color)
-        squares = sum(noise.student.Xi(wide / scale, df) ** 2 for scale in SCALES) / len(SCALES)
+        squares = sum(student.Xi(wide / scale, df) ** 2 for scale in SCALES) / len(SCALES)
         axes[1].plot(wide, (1 - 4 * squares) / len(SCALES), color=color, label=f"ν = {df:g}")
     for ax, what in ((axes[0], "mean"), (axes[1], "variance")):
         ax.set(xlabel="∂f", ylabel=f"{what} of the mean message", title=f"{what} of the signs of two agents")
