@@ -6,6 +6,8 @@ import zlib
 import jax
 import pytest
 
+import tests.shapes  # noqa: F401  what jaxtyping's hook names
+
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 

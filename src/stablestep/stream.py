@@ -41,7 +41,7 @@ class Family(IntEnum):
 
 def threefry(
     key0: UInt32[Array | np.ndarray, "..."], key1, count0, count1
-) -> tuple[UInt32[Array, "..."], UInt32[Array, "..."]]:
+) -> tuple[UInt32[Array | np.ndarray, "..."], UInt32[Array | np.ndarray, "..."]]:
     """Threefry-2x32 with 20 rounds of the counter `(count0, count1)`; the cipher behind `jax.random`.
 
     Source: Salmon et al., Parallel random numbers: as easy as 1, 2, 3 (SC 2011).
@@ -72,8 +72,8 @@ class Stream(eqx.Module):
     (3,)
     """
 
-    key0: UInt32[Array, ""]
-    key1: UInt32[Array, ""]
+    key0: UInt32[Array | np.ndarray, "*streams"]
+    key1: UInt32[Array | np.ndarray, "*streams"]
 
     @staticmethod
     def seed(seed: int) -> "Stream":

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from stablestep.errors import InvalidInput
 
 Vector = Float[Array, " d"]
-Scalar = Float[Array, ""]
+Scalar = Float[Array, ""] | float
 Operator = lx.AbstractLinearOperator
 Memory = Any  # a pytree of arrays, () where nothing is remembered
 FLOAT = 32

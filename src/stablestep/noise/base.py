@@ -115,7 +115,7 @@ class Scaled(Noise):
     """Noise whose coordinates are a scale times a known symmetric variable Z."""
 
     @abc.abstractmethod
-    def scale(self, gradient: Vector) -> Vector:
+    def scale(self, gradient: Vector) -> Vector | Float[Array, ""]:
         """The scale of each coordinate, or of all."""
 
     @abc.abstractmethod

@@ -30,8 +30,8 @@ class Gaussian(Scaled):
         self.sigma0 = deviation("sigma0", sigma0)
         self.sigma1 = deviation("sigma1", sigma1)
 
-    def scale(self, gradient: Vector) -> Vector:
-        """Standard deviation of each coordinate."""
+    def scale(self, gradient):
+        """Standard deviation of each coordinate, or of all."""
         squared = jnp.square(self.sigma0) + jnp.square(self.sigma1) * jnp.sum(gradient * gradient)
         return jnp.sqrt(squared).astype(gradient.dtype)
 

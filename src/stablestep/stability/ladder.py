@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -21,6 +21,7 @@ MOVED = 0.05
 WIDTHS = np.geomspace(1e-3, 2.0, 48)
 
 
+@runtime_checkable
 class Ended(Protocol):
     """What a round of members came to: whether each ended up, and how many steps they took together."""
 
@@ -31,6 +32,7 @@ class Ended(Protocol):
     def steps(self) -> int: ...
 
 
+@runtime_checkable
 class Members(Protocol):
     """Runs `members` members with these constant steps for `length` steps; `batch` chooses their randomness."""
 
