@@ -5,17 +5,15 @@ import os
 import warnings
 
 import pytest
+import torch
+from torch import nn
 
-torch = pytest.importorskip("torch", reason="torch is not installed: pip install stablestep[torch]")
-
-from torch import nn  # noqa: E402
-
-import stablestep.torch as sst  # noqa: E402
-from stablestep import compressor as c  # noqa: E402
-from stablestep.errors import InvalidInput  # noqa: E402
-from stablestep.torch.draw import drawer  # noqa: E402
-from tests.torch.group import together  # noqa: E402
-from tests.torch.models import Branches, Mixed, batch, expected, gradients, loss, of_all, perceptron, wrapped  # noqa: E402
+import stablestep.torch as sst
+from stablestep import compressor as c
+from stablestep.errors import InvalidInput
+from stablestep.torch.wire.randomness import drawer
+from tests.torch.group import together
+from tests.torch.models import Branches, Mixed, batch, expected, gradients, loss, of_all, perceptron, wrapped
 
 SIZES = [240, 40, 800, 20, 20, 1]
 SLOT = 8  # bytes of a float64 on the wire
@@ -49,7 +47,7 @@ def identity_is_plain_ddp(rank, workers, folder):
                 if workers == 2:
                     assert torch.equal(left.grad, right.grad)
                 torch.testing.assert_close(left.grad, right.grad, rtol=1e-12, atol=1e-14)
-            assert state.meter.collectives == 4
+            assert state.run.meter.collectives == 4
 
 
 def messages_are_the_stated_ones(rank, workers, folder, cases=CASES, dtypes=(torch.float64, torch.float32)):
@@ -116,7 +114,7 @@ def norms_are_exact(rank, workers, folder):
                 found = state.telemetry()
                 assert found["local_norm"] == pytest.approx(float(own), rel=1e-12)
                 assert found["mean_norm"] == pytest.approx(float(sum(of_all(own, workers)) / workers), rel=1e-12)
-                assert state.meter.norms == [pytest.approx(float(each), rel=1e-12) for each in of_all(own, workers)]
+                assert state.run.meter.norms == [pytest.approx(float(each), rel=1e-12) for each in of_all(own, workers)]
 
 
 def errors_are_measured(rank, workers, folder):
@@ -128,8 +126,8 @@ def errors_are_measured(rank, workers, folder):
         loss(model, x).backward()
         lost = 0.0
         for parameter, gradient in zip(model.parameters(), own):
-            chosen = state.codec_for(parameter)
-            plan = chosen.plan(drawer(gradient, 0, 0, state.roster.number(parameter), rank), len(gradient))
+            chosen = state.settings.codec_for(parameter)
+            plan = chosen.plan(drawer(gradient, 0, 0, state.run.roster.number(parameter), rank), len(gradient))
             message = torch.zeros_like(gradient)
             chosen.add(message, chosen.encode(gradient, plan), plan)
             lost += float((message - gradient).square().sum())
