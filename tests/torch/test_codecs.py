@@ -8,9 +8,9 @@ import torch
 
 from stablestep import compressor as c
 from stablestep.errors import InvalidInput
-from stablestep.torch import compress
+from stablestep.torch import HookState, compress
 from stablestep.torch.wire.randomness import drawer
-from stablestep.torch.wire.registry import codec
+from stablestep.torch.wire.registry import CODECS, codec
 from tests.statistics import assert_fails, assert_mean
 
 UNBIASED = {
@@ -26,7 +26,22 @@ UNBIASED = {
     "terngrad": c.TernGrad(),
     "natural": c.NaturalCompression(),
 }
-ALL = UNBIASED | {"sign": c.Sign(), "top": c.TopK(k=3), "top-fraction": c.TopK(fraction=0.3)}
+BIASED = {
+    "bernoulli-unscaled": c.RandomSparsification(4.0, scaled=False),
+    "rand-k-unscaled": c.RandK(k=3, scaled=False),
+    "rand-block-unscaled": c.RandK(fraction=0.3, block=16, scaled=False),
+    "sign": c.Sign(),
+    "scaled-sign": c.ScaledSign(),
+    "top": c.TopK(k=3),
+    "top-fraction": c.TopK(fraction=0.3),
+}
+ALL = UNBIASED | BIASED
+WRAPPERS = {
+    "ErrorFeedback": c.ErrorFeedback(c.TopK(k=1), step="outside"),
+    "EF21": c.EF21(c.TopK(k=1)),
+    "Momentum": c.Momentum(c.Sign(), beta=0.9),
+    "LocalClip": c.LocalClip(c.Identity(), threshold=1.0),
+}
 HARD = [3e-39, -1e-45, 1.0, -2.0, 3e38, -0.75, 0.0, 1e-30]
 
 
@@ -54,7 +69,7 @@ def test_equal_to_jax(name, dim, dtype, seed):
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in ALL if name not in ("sign", "qsgd-1", "qsgd-3", "qsgd-300", "natural")]
+    "name", [name for name in ALL if name not in ("sign", "scaled-sign", "qsgd-1", "qsgd-3", "qsgd-300", "natural")]
 )
 def test_hard_numbers(name):
     """Subnormal numbers may be lost: JAX flushes them."""
@@ -80,6 +95,29 @@ def test_a_bad_gradient_has_the_usual_length(name, bad):
     assert sent(ALL[name], broken, uniform).shape == sent(ALL[name], good, uniform).shape
 
 
+def test_every_public_compressor_is_sent_or_refused():
+    """A new compressor is neither until it has a codec here, or a row among the wrappers."""
+    public = {name for name in c.__all__ if name != "Compressor"}
+    sent_ones = {type(compressor).__name__ for compressor in ALL.values()}
+    assert sent_ones == {kind.__name__ for kind in CODECS} and public == sent_ones | set(WRAPPERS)
+
+
+@pytest.mark.parametrize("dim", [1003, 256])
+@pytest.mark.parametrize(
+    "name", ["identity", "rand-k", "rand-block", "bernoulli", "top", *list(BIASED)[:3], "scaled-sign"]
+)
+def test_the_stated_error_is_that_of_the_message(name, dim, seed):
+    generator = torch.Generator().manual_seed(seed)
+    gradient, uniform = (torch.rand(dim, generator=generator, dtype=torch.float64) for _ in range(2))
+    gradient[5:9], gradient[-100:] = 0, -gradient[-100:]
+    gradient[256:512] = 0  # a block of signs that is all zero
+    chosen, square = codec(ALL[name]), gradient.square().sum()
+    plan = chosen.plan(lambda count: uniform[:count], dim)
+    stated = chosen.squared_error(gradient, chosen.encode(gradient, plan), square)
+    exact = (compress(ALL[name], uniform, gradient) - gradient).square().sum()
+    assert float(stated) == pytest.approx(float(exact), rel=1e-12, abs=1e-12)
+
+
 @pytest.mark.parametrize("name", ["bernoulli", "rand-k", "rand-block", "qsgd-3", "terngrad", "natural"])
 def test_unbiased(name, seed):
     gradient = torch.tensor([1.0, -0.5, 2.0, 0.3, 0.0, -3.0, 0.25, 1.7] * 4, dtype=torch.float64)
@@ -97,10 +135,11 @@ def message(compressor, gradient, seed, step):
     return total
 
 
-def test_a_zero_has_a_fair_sign(seed):
+@pytest.mark.parametrize(("signs", "scale"), [(c.Sign(), 1.0), (c.ScaledSign(), 1 / 600)])
+def test_a_zero_has_a_fair_sign(signs, scale, seed):
     gradient = torch.zeros(600, dtype=torch.float64)
     gradient[0] = -1.0
-    found = torch.stack([message(c.Sign(), gradient, seed, step) for step in range(1000)]).numpy()
+    found = torch.stack([message(signs, gradient, seed, step) for step in range(1000)]).numpy() / scale
     assert (found[:, 0] == -1).all() and set(np.unique(found[:, 1:256])) == {-1.0, 1.0}
     assert not found[:, 256:].any()  # blocks that are all zero say so
     assert_mean(found[:, 1:256], np.zeros(255))
@@ -113,7 +152,7 @@ def test_the_counted_bits(name):
     """Where a length is random or padded to bytes, it is within a byte of the library's count for a shared mask."""
     dim, compressor = 1024, ALL[name]
     payload = sent(compressor, torch.randn(dim), torch.linspace(0, 0.999, dim))
-    extra = {"sign": 8, "top": 3 * (32 - 10), "top-fraction": 307 * (32 - 10)}.get(
+    extra = {"sign": 8, "scaled-sign": 8, "top": 3 * (32 - 10), "top-fraction": 307 * (32 - 10)}.get(
         name, 0
     )  # zero blocks; whole indices
     assert abs(8 * payload.nbytes - compressor.bits(dim, shared=True) - extra) < 32
@@ -128,6 +167,13 @@ def test_half_precision(name, dtype):
     torch.testing.assert_close(found, single.to(dtype))
 
 
+@pytest.mark.parametrize("name", WRAPPERS)
+def test_what_remembers_or_clips_is_refused(name):
+    with pytest.raises(InvalidInput, match=f"{name} has no torch version yet") as caught:
+        HookState(WRAPPERS[name])
+    assert "\n" not in str(caught.value) and str(caught.value).endswith(".")
+
+
 def test_bad_input():
     class Own(c.Identity):
         pass
@@ -140,6 +186,8 @@ def test_bad_input():
         codec(c.RandK(k=1), vote="majority")
     with pytest.raises(InvalidInput, match='must be "mean" or "majority"'):
         codec(c.Sign(), vote="most")
+    with pytest.raises(InvalidInput, match='vote is "majority", but ScaledSign does not send signs'):
+        codec(c.ScaledSign(), vote="majority")
     with pytest.raises(InvalidInput, match="k is 9, but there are only 8"):
         compress(c.TopK(k=9), torch.zeros(0), torch.ones(8))
     with pytest.raises(InvalidInput, match="levels is 20000"):

@@ -31,6 +31,9 @@ CASES = [
     (c.Sign(), "own", "mean"),
     (c.Sign(), "shared", "majority"),
     (c.TopK(fraction=0.25), "own", "mean"),
+    (c.RandomSparsification(3.0, scaled=False), "own", "mean"),
+    (c.RandK(fraction=0.3, block=16, scaled=False), "shared", "mean"),
+    (c.ScaledSign(), "own", "mean"),
 ]
 
 
@@ -86,6 +89,7 @@ def bytes_are_counted(rank, workers, folder):
         (c.TernGrad(), "own", sum(4 + math.ceil(dim / 5) for dim in SIZES) + SLOT, workers - 1),
         (c.NaturalCompression(), "own", sum(9 * math.ceil(dim / 8) for dim in SIZES) + SLOT, workers - 1),
         (c.Sign(), "own", signs + SLOT, workers - 1),
+        (c.ScaledSign(), "own", signs + 4 * len(SIZES) + SLOT, workers - 1),
         (c.TopK(k=1), "own", 8 * len(SIZES) + SLOT, workers - 1),
     ]
     for compressor, mask, payload, copies in table if workers == 2 else table[2:4]:
@@ -118,7 +122,8 @@ def norms_are_exact(rank, workers, folder):
 
 
 def errors_are_measured(rank, workers, folder):
-    for compressor in (c.RandK(fraction=0.2), c.QSGD(2), c.Identity(), c.TopK(fraction=0.5)):
+    unscaled = (c.RandK(fraction=0.2, scaled=False), c.RandomSparsification(3.0, scaled=False), c.ScaledSign())
+    for compressor in (c.RandK(fraction=0.2), c.QSGD(2), c.Identity(), c.TopK(fraction=0.5), *unscaled):
         state = sst.HookState(compressor, mask="own")
         model = wrapped(perceptron(), state)
         x = batch(rank, 0)

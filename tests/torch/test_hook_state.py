@@ -5,6 +5,7 @@ import math
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -39,6 +40,11 @@ def test_bad_arguments(arguments, message):
 def test_signs_are_not_mixed_with_raw_gradients():
     with pytest.raises(InvalidInput, match="min_numel=0 with Sign"):
         HookState(c.Sign(), min_numel=10)
+
+
+def test_numbers_of_numpy_are_taken():
+    state = HookState(c.QSGD(2), seed=np.int64(3), min_numel=np.int32(5))
+    assert type(state.state_dict()["seed"]) is int and state.settings.min_numel == 5
 
 
 def test_telemetry_is_a_dict_of_floats():

@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from benchmarks.link import hooks, network, options, record, row
-from benchmarks.link.crew import Crew, Lost
+from benchmarks.link.launch.processes import Lost, Processes
 from benchmarks.link.options import Rate
 
 ROOT = Path(__file__).parents[2]
@@ -123,17 +123,17 @@ def test_without_permission_it_says_so(tmp_path):
 
 
 def test_a_worker_that_ends_is_noticed(monkeypatch):
-    monkeypatch.setattr(network, "inside", lambda rank: ["sh", "-c", "echo no link >&2; exit 3"])
-    with Crew(2, 60.0) as crew, pytest.raises(Lost, match=r'ended in the middle of "none": no link'):
-        crew.ask({"hook": "none"}, 60.0)
+    monkeypatch.setattr(network, "in_namespace", lambda rank: ["sh", "-c", "echo no link >&2; exit 3"])
+    with Processes(2, 60.0) as workers, pytest.raises(Lost, match=r'ended in the middle of "none": no link'):
+        workers.ask({"hook": "none"}, 60.0)
 
 
 def test_a_worker_that_hangs_is_ended(monkeypatch):
-    monkeypatch.setattr(network, "inside", lambda rank: ["sh", "-c", "exec sleep 60"])
+    monkeypatch.setattr(network, "in_namespace", lambda rank: ["sh", "-c", "exec sleep 60"])
     begin = time.monotonic()
-    with Crew(2, 60.0) as crew, pytest.raises(Lost, match="no answer from a worker"):
-        crew.ask({"hook": "none"}, 0.3)
-    assert time.monotonic() - begin < 20 and all(process.poll() is not None for process in crew.processes)
+    with Processes(2, 60.0) as workers, pytest.raises(Lost, match="no answer from a worker"):
+        workers.ask({"hook": "none"}, 0.3)
+    assert time.monotonic() - begin < 20 and all(process.poll() is not None for process in workers.processes)
 
 
 @pytest.mark.skipif(shutil.which("tc") is None, reason="iproute2 is not installed")

@@ -234,7 +234,8 @@ def a_bad_worker_skips_the_step_of_all(rank, workers, folder):
 
 
 def a_grad_scaler_changes_nothing(rank, workers, folder):
-    for compressor, mask in ((c.Identity(), "own"), (c.RandK(k=1), "own"), (c.Sign(), "own"), (c.QSGD(4), "shared")):
+    own = (c.Identity(), c.RandK(k=1), c.Sign(), c.ScaledSign())
+    for compressor, mask in (*((each, "own") for each in own), (c.QSGD(4), "shared")):
         plain = Run(compressor, mask).train(rank, range(3))
         scaled = Run(compressor, mask)
         scaler = scaled.state.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)

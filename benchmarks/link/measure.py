@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from rich.console import Console
 
 from benchmarks.link import network, options, record, row
-from benchmarks.link.crew import Crew, Lost
+from benchmarks.link.launch.processes import Lost, Processes
 from benchmarks.link.options import Options
 from benchmarks.link.row import Row
 
@@ -41,10 +41,10 @@ def measure(chosen: Options) -> Iterator[Row]:
     for rate in chosen.rates:
         network.shape(chosen.workers, rate)
         limit = chosen.limit(rate)
-        with Crew(chosen.workers, limit) as crew:
+        with Processes(chosen.workers, limit) as workers:
             for name in chosen.hooks:
                 task = {"hook": name, "parameters": chosen.parameters, "steps": chosen.repetitions}
-                yield row.of(str(rate), name, crew.ask(task, limit))
+                yield row.of(str(rate), name, workers.ask(task, limit))
 
 
 if __name__ == "__main__":

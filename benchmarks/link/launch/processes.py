@@ -21,7 +21,7 @@ class Lost(RuntimeError):
     """A worker is gone or stuck."""
 
 
-class Crew:
+class Processes:
     """Worker processes; whatever happens, they are gone when the `with` block ends."""
 
     def __init__(self, workers: int, limit: float):
@@ -32,7 +32,7 @@ class Crew:
         for rank, process in enumerate(self.processes):
             threading.Thread(target=self._listen, args=(rank, process.stdout), daemon=True).start()
 
-    def __enter__(self) -> "Crew":
+    def __enter__(self) -> "Processes":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -84,10 +84,10 @@ def _started(rank: int, workers: int, limit: float, errors: Path) -> subprocess.
         "MASTER_PORT": _PORT,
         "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // workers)),
     }
-    worker = [sys.executable, "-m", "benchmarks.link.worker", str(rank), str(workers), str(limit)]
+    worker = [sys.executable, "-m", "benchmarks.link.launch.trainer", str(rank), str(workers), str(limit)]
     with errors.open("w") as file:
         return subprocess.Popen(
-            [*network.inside(rank), *worker],
+            [*network.in_namespace(rank), *worker],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=file,
