@@ -47,38 +47,50 @@ def _ratio(slopes: Float[np.ndarray, " k"], bent: Float[np.ndarray, " k"], defin
 
 def one_step_log(workers: Workers, guess: float, messages: int = MESSAGES) -> CriticalStep:
     """The largest h with E log f(x − hM)/f(x) ≤ 0 on real messages, by doubling from `guess` and bisection."""
-    landscape = workers.landscape
-    start, first = landscape.point(), landscape.value()
-    definition = "the largest h with E log f(x − hM)/f(x) ≤ 0"
-    require(
-        first > 0, f"the loss is {first:.6g}, but the one-step criterion takes its logarithm; add a constant to it."
-    )
-    moves = [workers.drawn_message(_ONE, number) for number in range(messages)]
-    cost = messages * workers.agents
-
-    def grown(log_step: float) -> Float[np.ndarray, " k"]:
-        nonlocal cost
-        cost += messages
-        found = []
-        for message in moves:
-            landscape.step(start, math.exp(log_step), message)
-            found.append(_log_ratio(landscape.value(), first))
-        return np.array(found)
-
-    low, high = _bracket(lambda log_step: float(grown(log_step).mean()), math.log(guess))
-    landscape.restart(start)
+    definition, grown = "the largest h with E log f(x − hM)/f(x) ≤ 0", _LogGrowth(workers, messages)
+    low, high = _bracket(grown.mean, math.log(guess))
+    grown.restart()
     if not math.isfinite(high) or not math.isfinite(low):
         step = math.inf if math.isinf(high) else 0.0
-        return CriticalStep(step, step, step, "never", "one-step-log", definition, cost)
+        return CriticalStep(step, step, step, "never", "one-step-log", definition, grown.cost)
     while high - low > 0.02:
         middle = (low + high) / 2
-        low, high = (middle, high) if grown(middle).mean() <= 0 else (low, middle)
+        low, high = (middle, high) if grown.mean(middle) <= 0 else (low, middle)
     below, above = grown(low - 0.1), grown(high + 0.1)
+    grown.restart()
     slope = float(above.mean() - below.mean()) / (high - low + 0.2)
     error = (of_mean(above).high - float(above.mean())) / slope if slope > 0 else math.inf
-    landscape.restart(start)
     step = math.exp((low + high) / 2)
-    return CriticalStep(step, *symmetric(step, min(error, 10.0)), "sharp", "one-step-log", definition, cost)
+    return CriticalStep(step, *symmetric(step, min(error, 10.0)), "sharp", "one-step-log", definition, grown.cost)
+
+
+class _LogGrowth:
+    """log f(x − hM)/f(x) from where the model stands, always for the same messages M."""
+
+    def __init__(self, workers: Workers, messages: int):
+        self.landscape = workers.landscape
+        self.start, self.first = self.landscape.point(), self.landscape.value()
+        require(
+            self.first > 0,
+            f"the loss is {self.first:.6g}, but the one-step criterion takes its logarithm; add a constant to it.",
+        )
+        self.messages = [workers.drawn_message(_ONE, number) for number in range(messages)]
+        self.cost = messages * workers.agents
+
+    def __call__(self, log_step: float) -> Float[np.ndarray, " k"]:
+        self.cost += len(self.messages)
+        found = []
+        for message in self.messages:
+            self.landscape.step(self.start, math.exp(log_step), message)
+            found.append(_log_ratio(self.landscape.value(), self.first))
+        return np.array(found)
+
+    def mean(self, log_step: float) -> float:
+        return float(self(log_step).mean())
+
+    def restart(self) -> None:
+        """Back to the start."""
+        self.landscape.restart(self.start)
 
 
 def _log_ratio(value: float, first: float) -> float:

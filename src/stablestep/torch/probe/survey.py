@@ -116,32 +116,40 @@ def _overshot(workers: Workers, start: Tensor, first: _Look) -> list[Point]:
 
 
 def _look(workers: Workers, index: int, vector: Tensor | None, iterations: int, descent: bool) -> _Look:
-    count, chosen = len(workers.landscape.pool), _coordinates(workers.landscape.dim)
-    total, errors, single, norms, losses = torch.zeros(workers.landscape.dim, dtype=torch.float64), [], [], [], []
-    for number, batch in enumerate(workers.landscape.pool):
-        loss, gradient = workers.landscape.gradient(batch)
-        total += gradient.double().cpu()
-        norms.append(math.sqrt(float(squared_norm(gradient))))
-        losses.append(loss)
-        single.append(gradient[chosen].double().cpu().numpy())
-        if number < ERRORS:
-            errors.append(workers.error(gradient, _MASK, index, number))
-    mean = (total / count).to(gradient)
-    square = float((total / count).square().sum())
-    spread = max(0.0, (sum(norm**2 for norm in norms) - count * square) / (count - 1))
+    seen, count = _Singles(workers, index), len(workers.landscape.pool)
+    mean, square = (seen.total / count).to(seen.like), float((seen.total / count).square().sum())
+    spread = max(0.0, (sum(norm**2 for norm in seen.norms) - count * square) / (count - 1))
     curvature, along, vector = _curvature(workers, index, mean, vector, iterations)
     gradient_sq = max(0.0, square - spread / count)
     point = Point(
-        loss=float(np.mean(losses)),
+        loss=float(np.mean(seen.losses)),
         gradient_sq=gradient_sq,
         variance=spread / workers.landscape.dim,
-        mean_norm=float(np.mean(norms)),
+        mean_norm=float(np.mean(seen.norms)),
         curvature=curvature,
         along=along,
-        error=float(np.mean(errors)),
+        error=float(np.mean(seen.errors)),
         model=loss_model(workers, index, mean, gradient_sq if workers.unbiased else None) if descent else None,
     )
-    return _Look(point, mean, vector, np.stack(single))
+    return _Look(point, mean, vector, np.stack(seen.samples))
+
+
+class _Singles:
+    """The gradients of all batches at one point: their sum, and what is kept of each."""
+
+    def __init__(self, workers: Workers, index: int):
+        landscape = workers.landscape
+        chosen, self.like = _coordinates(landscape.dim), landscape.point()
+        self.total = torch.zeros(landscape.dim, dtype=torch.float64)
+        self.losses, self.norms, self.errors, self.samples = [], [], [], []
+        for number, batch in enumerate(landscape.pool):
+            loss, gradient = landscape.gradient(batch)
+            self.total += gradient.double().cpu()
+            self.norms.append(math.sqrt(float(squared_norm(gradient))))
+            self.losses.append(loss)
+            self.samples.append(gradient[chosen].double().cpu().numpy())
+            if number < ERRORS:
+                self.errors.append(workers.error(gradient, _MASK, index, number))
 
 
 @lru_cache(maxsize=1)
