@@ -147,14 +147,14 @@ def test_only_keeps_the_claims_of_the_others(tmp_path, book, console):
 
 
 def test_sections_run_in_other_processes(tmp_path, console):
-    first, second = (Entry(name, name, "tests.elsewhere", ()) for name in ("first", "second"))
+    first, second = (Entry(name, name, "tests.section_of_another_process", ()) for name in ("first", "second"))
     text = reproduce(tmp_path, seed=5, console=console, sections=[first, second], jobs=2).read_text()
     assert len(set(re.findall(r"process (\d+), seed 5", text)) | {str(os.getpid())}) == 2
     assert len(list((tmp_path / "figures").glob("made-*.png"))) == 2
 
 
 def test_an_error_in_another_process_is_raised(tmp_path, console):
-    entries = [Entry(name, name, f"tests.{name}", ()) for name in ("elsewhere", "missing")]
+    entries = [Entry(name, name, f"tests.{name}", ()) for name in ("section_of_another_process", "missing")]
     with pytest.raises(ModuleNotFoundError, match="missing"):
         reproduce(tmp_path, console=console, sections=entries, jobs=2)
 

@@ -1,6 +1,7 @@
 import sys
 
-from benchmarks.link import options, sandbox
+from benchmarks.link import options
+from benchmarks.link.launch import namespaces
 
 options.parse(sys.argv[1:])
-sandbox.enter("benchmarks.link.inside", sys.argv[1:])
+namespaces.enter("benchmarks.link.measure", sys.argv[1:])

@@ -31,7 +31,7 @@ def address(rank: int) -> str:
     return f"10.77.0.{rank + 1}"
 
 
-def inside(rank: int) -> list[str]:
+def in_namespace(rank: int) -> list[str]:
     """The command before a command that is to run in the worker's namespace, and to die with us."""
     return ["setpriv", "--pdeathsig", "KILL", "nsenter", f"--net={RUN}/netns/{namespace(rank)}"]
 

@@ -4,14 +4,14 @@ from tasks import digits
 from train import Method, main
 
 from stablestep.compressor import Identity, RandK, Sign
-from stablestep.torch.rule import LocalNorms
+from stablestep.torch import rule
 
 SPARSE, ETA0 = RandK(fraction=0.05), 0.2
 
 METHODS = (
     Method("plain DDP", Identity(), ETA0),
     Method("RandK 5 %", SPARSE, ETA0),
-    Method("RandK 5 %, normalized", SPARSE, ETA0, LocalNorms),
+    Method("RandK 5 %, normalized", SPARSE, ETA0, rule.LocalNorms),
     Method("sign, decaying step", Sign(), 0.01, decay=0.5),
 )
 

@@ -26,7 +26,9 @@ from tasks import Task, digits, text
 import stablestep as ss
 import stablestep.torch as sst
 from stablestep.stability.ladder import posterior
-from stablestep.torch.workers import Workers
+from stablestep.torch.exchange.settings import Settings
+from stablestep.torch.probe.landscape import Landscape
+from stablestep.torch.probe.workers import Workers
 
 OMEGAS, AGENTS = (0, 19, 99), (1, 4)
 COARSE = np.geomspace(0.01, 10, 11)
@@ -65,16 +67,18 @@ class Sweep:
     def _up(self, step: float, run: int) -> bool:
         """With batches and masks of its own, and the same batches for the first and the last losses."""
         common = list(islice(self.task.batches(99, 99), 8))
-        workers = Workers(self.task.model(0), self.task.loss, common, self.agents, self.compressor, "own", seed=run)
+        landscape = Landscape(self.task.model(0), self.task.loss, common)
+        workers = Workers(landscape, Settings(self.compressor, mask="own", seed=run), self.agents)
         streams = [self.task.batches(worker, 1000 + run) for worker in range(self.agents)]
-        first, late = workers.value(common), []
+        first, late = landscape.value(common), []
         for number in range(self.steps):
-            both = [workers.gradient(next(stream)) for stream in streams]
+            both = [landscape.gradient(next(stream)) for stream in streams]
             if not np.mean([loss for loss, _ in both]) <= BLOWN * first:
                 return True
-            workers.move(workers.point() - step * workers.message([gradient for _, gradient in both], number))
+            message = workers.message([gradient for _, gradient in both], number)
+            landscape.step(landscape.point(), step, message)
             if number >= self.steps - self.steps // 5 and number % 10 == 9:
-                late.append(workers.value(common))
+                late.append(landscape.value(common))
         return not np.mean(late) <= first
 
 

@@ -6,8 +6,8 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 import stablestep.torch as sst
-from stablestep.torch.compress import codec
-from stablestep.torch.draw import drawer
+from stablestep.torch.wire.randomness import drawer
+from stablestep.torch.wire.registry import codec
 
 SMALL = 1e-4  # MB: a bucket for each layer, once DDP has rebuilt its buckets after the first step
 
@@ -70,10 +70,10 @@ def of_all(values: torch.Tensor, workers: int) -> list[torch.Tensor]:
 
 def expected(state: sst.HookState, parameter: torch.Tensor, own: torch.Tensor, step: int, vote="mean") -> torch.Tensor:
     """The mean message, by one process from all workers' gradients and the same randomness."""
-    number, total = state.roster.number(parameter), torch.zeros_like(own)
-    chosen = codec(state.compressor, vote)
+    settings, total = state.settings, torch.zeros_like(own)
+    number, chosen = state.run.roster.number(parameter), codec(settings.compressor, vote)
     for worker, gradient in enumerate(of_all(own, dist.get_world_size())):
-        draw = drawer(gradient, state.seed, step, number, None if state.shared else worker)
+        draw = drawer(gradient, settings.seed, step, number, None if settings.shared else worker)
         plan = chosen.plan(draw, len(gradient))
         chosen.add(total, chosen.encode(gradient, plan), plan)
     return chosen.finish(total / dist.get_world_size())
@@ -81,6 +81,7 @@ def expected(state: sst.HookState, parameter: torch.Tensor, own: torch.Tensor, s
 
 def arrived(state, *norms):
     """As if an exchange had brought these workers' norms."""
-    state.meter.begin(1.0)
-    state.meter.gradient([torch.tensor(norms[0] ** 2, dtype=torch.float64)])
-    state.meter.end(torch.tensor(norms, dtype=torch.float64))
+    meter = state.run.meter
+    meter.begin(1.0)
+    meter.gradient([torch.tensor(norms[0] ** 2, dtype=torch.float64)])
+    meter.end(torch.tensor(norms, dtype=torch.float64), [torch.zeros((), dtype=torch.float64)])

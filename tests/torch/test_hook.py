@@ -5,17 +5,15 @@ import os
 import warnings
 
 import pytest
+import torch
+from torch import nn
 
-torch = pytest.importorskip("torch", reason="torch is not installed: pip install stablestep[torch]")
-
-from torch import nn  # noqa: E402
-
-import stablestep.torch as sst  # noqa: E402
-from stablestep import compressor as c  # noqa: E402
-from stablestep.errors import InvalidInput  # noqa: E402
-from stablestep.torch.draw import drawer  # noqa: E402
-from tests.torch.group import together  # noqa: E402
-from tests.torch.models import Branches, Mixed, batch, expected, gradients, loss, of_all, perceptron, wrapped  # noqa: E402
+import stablestep.torch as sst
+from stablestep import compressor as c
+from stablestep.errors import InvalidInput
+from stablestep.torch.wire.randomness import drawer
+from tests.torch.group import together
+from tests.torch.models import Branches, Mixed, batch, expected, gradients, loss, of_all, perceptron, wrapped
 
 SIZES = [240, 40, 800, 20, 20, 1]
 SLOT = 8  # bytes of a float64 on the wire
@@ -33,6 +31,9 @@ CASES = [
     (c.Sign(), "own", "mean"),
     (c.Sign(), "shared", "majority"),
     (c.TopK(fraction=0.25), "own", "mean"),
+    (c.RandomSparsification(3.0, scaled=False), "own", "mean"),
+    (c.RandK(fraction=0.3, block=16, scaled=False), "shared", "mean"),
+    (c.ScaledSign(), "own", "mean"),
 ]
 
 
@@ -49,7 +50,7 @@ def identity_is_plain_ddp(rank, workers, folder):
                 if workers == 2:
                     assert torch.equal(left.grad, right.grad)
                 torch.testing.assert_close(left.grad, right.grad, rtol=1e-12, atol=1e-14)
-            assert state.meter.collectives == 4
+            assert state.run.meter.collectives == 4
 
 
 def messages_are_the_stated_ones(rank, workers, folder, cases=CASES, dtypes=(torch.float64, torch.float32)):
@@ -88,6 +89,7 @@ def bytes_are_counted(rank, workers, folder):
         (c.TernGrad(), "own", sum(4 + math.ceil(dim / 5) for dim in SIZES) + SLOT, workers - 1),
         (c.NaturalCompression(), "own", sum(9 * math.ceil(dim / 8) for dim in SIZES) + SLOT, workers - 1),
         (c.Sign(), "own", signs + SLOT, workers - 1),
+        (c.ScaledSign(), "own", signs + 4 * len(SIZES) + SLOT, workers - 1),
         (c.TopK(k=1), "own", 8 * len(SIZES) + SLOT, workers - 1),
     ]
     for compressor, mask, payload, copies in table if workers == 2 else table[2:4]:
@@ -116,11 +118,12 @@ def norms_are_exact(rank, workers, folder):
                 found = state.telemetry()
                 assert found["local_norm"] == pytest.approx(float(own), rel=1e-12)
                 assert found["mean_norm"] == pytest.approx(float(sum(of_all(own, workers)) / workers), rel=1e-12)
-                assert state.meter.norms == [pytest.approx(float(each), rel=1e-12) for each in of_all(own, workers)]
+                assert state.run.meter.norms == [pytest.approx(float(each), rel=1e-12) for each in of_all(own, workers)]
 
 
 def errors_are_measured(rank, workers, folder):
-    for compressor in (c.RandK(fraction=0.2), c.QSGD(2), c.Identity(), c.TopK(fraction=0.5)):
+    unscaled = (c.RandK(fraction=0.2, scaled=False), c.RandomSparsification(3.0, scaled=False), c.ScaledSign())
+    for compressor in (c.RandK(fraction=0.2), c.QSGD(2), c.Identity(), c.TopK(fraction=0.5), *unscaled):
         state = sst.HookState(compressor, mask="own")
         model = wrapped(perceptron(), state)
         x = batch(rank, 0)
@@ -128,8 +131,8 @@ def errors_are_measured(rank, workers, folder):
         loss(model, x).backward()
         lost = 0.0
         for parameter, gradient in zip(model.parameters(), own):
-            chosen = state.codec_for(parameter)
-            plan = chosen.plan(drawer(gradient, 0, 0, state.roster.number(parameter), rank), len(gradient))
+            chosen = state.settings.codec_for(parameter)
+            plan = chosen.plan(drawer(gradient, 0, 0, state.run.roster.number(parameter), rank), len(gradient))
             message = torch.zeros_like(gradient)
             chosen.add(message, chosen.encode(gradient, plan), plan)
             lost += float((message - gradient).square().sum())

@@ -1,0 +1,1 @@
+"""How a run is started: private namespaces, one worker process in each, and the program of a worker."""

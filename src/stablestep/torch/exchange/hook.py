@@ -1,0 +1,108 @@
+"""The communication hook, and adapters that prove that it runs."""
+
+from collections.abc import Iterable
+
+import torch
+from torch.nn.parallel import DistributedDataParallel
+
+from stablestep.errors import InvalidInput, require
+from stablestep.torch.exchange.backward import Bucket
+from stablestep.torch.exchange.state import HookState
+
+
+def hook(state: HookState, bucket: Bucket) -> torch.futures.Future[torch.Tensor]:
+    """Communication hook for `DistributedDataParallel`: `ddp.register_comm_hook(state, hook)`.
+
+    The gradients become the mean over workers of their messages C(g_i). Works with any number of buckets, `no_sync` (the sum of the
+    accumulated gradients is sent), `static_graph`, `find_unused_parameters` and GradScaler.
+
+    Raises:
+        InvalidInput: if `state` is not a `HookState`, gradients are sparse or complex, k is larger than a tensor, or a resumed state
+            belongs to other parameters.
+        RuntimeError: if a worker is gone.
+    """
+    require(
+        isinstance(state, HookState),
+        f"the hook's state is a {type(state).__name__}, but must be a HookState: register_comm_hook(HookState(…), hook).",
+    )
+    require_dense(bucket.buffer())
+    require_real(bucket.parameters())
+    return state.receive(bucket)
+
+
+def require_dense(gradient: torch.Tensor) -> None:
+    """Raise for sparse gradients."""
+    require(
+        gradient.layout == torch.strided,
+        "gradients are sparse, but are sent as dense tensors; use sparse=False in the embedding.",
+    )
+
+
+def require_real(parameters: Iterable[torch.Tensor]) -> None:
+    """Raise for complex parameters."""
+    require(
+        not any(parameter.is_complex() for parameter in parameters),
+        "parameters are complex, but compressors act on real numbers; use torch.view_as_real.",
+    )
+
+
+def is_sharded(model: torch.nn.Module) -> bool:
+    """Whether the model is one of FSDP."""
+    return any(kind.__name__ in ("FSDPModule", "FullyShardedDataParallel") for kind in type(model).__mro__)
+
+
+def register(model: torch.nn.Module, state: HookState) -> HookState:
+    """`model.register_comm_hook(state, hook)`, with every check that can be made before the first backward.
+
+    It also takes the model's process group. With Accelerate: `register(accelerator.prepare(model), state)`. With Lightning: call it on
+    `trainer.strategy.model` in `on_train_start`, since `DDPStrategy(ddp_comm_hook=…)` drops hooks silently on the CPU. Where a framework
+    registers the hook itself, `verify(state)` after a backward, or the first `StableStep.step`, shows whether it runs.
+    ZeroRedundancyOptimizer goes inside `StableStep`, without `overlap_with_ddp`. FSDP is refused.
+
+    Raises:
+        InvalidInput: if the model is not wrapped in DistributedDataParallel, it has a hook already, the state serves another model,
+            k is larger than a tensor, or a resumed state belongs to other parameters.
+
+    >>> register(torch.nn.Linear(1, 1), None)
+    Traceback (most recent call last):
+    stablestep.errors.InvalidInput: The model is a Linear, but must be wrapped: DistributedDataParallel(model).
+    """
+    ddp = _wrapped(model)
+    require(
+        not ddp._comm_hooks,
+        "the model has a communication hook already, and a DDP model takes only one; wrap the model anew.",
+    )
+    require(not state.run.roster.sizes, "the state serves another model already; use one HookState for each model.")
+    parameters = [parameter for parameter in ddp.module.parameters() if parameter.requires_grad]
+    for parameter in parameters:
+        state.settings.codec_for(parameter)
+    state.run.roster.check(parameters)
+    state.run.process_group = ddp.process_group
+    state.run.join()
+    ddp.register_comm_hook(state, hook)
+    return state
+
+
+def verify(state: HookState) -> None:
+    """Raise unless gradients have gone through the hook; for frameworks that may drop it, after the first backward.
+
+    Raises:
+        InvalidInput: if the hook was never called.
+    """
+    require(
+        state.run.roster.sizes,
+        "no gradient has passed through the hook, so training was not compressed: call register(ddp, state) on the "
+        "DistributedDataParallel model itself (Lightning on CPU drops hooks silently), then a backward outside no_sync.",
+    )
+
+
+def _wrapped(model: torch.nn.Module) -> DistributedDataParallel:
+    if isinstance(model, DistributedDataParallel):
+        return model
+    name = type(model).__name__
+    if is_sharded(model):
+        raise InvalidInput(
+            f"The model is a {name}, which shards gradients by reduce-scatter, where no hook can carry compressed messages; "
+            "use DistributedDataParallel."
+        )
+    raise InvalidInput(f"The model is a {name}, but must be wrapped: DistributedDataParallel(model).")

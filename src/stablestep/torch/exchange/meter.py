@@ -1,0 +1,125 @@
+"""What is measured on the way: norms, compression error and bytes of the last exchange, and counters of the whole run."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+Tensor = torch.Tensor
+COUNTERS = ("exchanges", "skipped", "bytes_total")
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """What the last exchange brought to every worker.
+
+    Attributes:
+        serial: its number in this process, which loading a state never sets back.
+        norms: of all workers' own gradients.
+        message_square: ‖M‖² of the mean message; None unless somebody watches.
+    """
+
+    serial: int
+    norms: list[float]
+    message_square: float | None
+
+    @property
+    def finite(self) -> bool:
+        """Whether all workers' gradients are."""
+        return all(map(math.isfinite, self.norms))
+
+    @property
+    def mean_norm(self) -> float:
+        """Ĝ, the mean of the workers' own gradient norms; NaN before the first exchange."""
+        return math.fsum(self.norms) / len(self.norms) if self.finite and self.norms else math.nan
+
+
+class Meter:
+    """Measures are kept as tensors until someone reads them, so that a GPU need not wait."""
+
+    def __init__(self):
+        self.exchanges = self.skipped = self.bytes_total = 0
+        self.serial = 0
+        self.norms: list[float] = []
+        self.error = self.step = math.nan
+        self._pending: Tensor | None = None
+        self.poison = torch.zeros(())  # NaN if a worker's gradient is not finite
+        self.watch, self.message_square = True, torch.zeros(())
+        self.begin(1.0)
+
+    def begin(self, scale: float) -> None:
+        """A backward starts; its gradients are multiplied by `scale`."""
+        self.settle()
+        self.scale = scale
+        self.collectives = self.payload = 0
+        self.bytes = 0.0
+        self._square = self._lost = torch.zeros((), dtype=torch.float64)
+
+    def gradient(self, squares: list[Tensor]) -> None:
+        """‖g‖² of one group of parameters of this worker's gradient."""
+        self._square = torch.stack([self._square.to(squares[0].device), *squares]).sum()
+
+    def sent(self, payload: int, copies: float) -> None:
+        """A payload of so many bytes goes over this worker's link so many times."""
+        self.collectives += 1
+        self.payload += payload
+        self.bytes += payload * copies
+
+    @property
+    def local_norm(self) -> Tensor:
+        """This worker's gradient norm, once all buckets were seen."""
+        return self._square.sqrt() / self.scale
+
+    def end(self, norms: Tensor, squared_errors: list[Tensor]) -> None:
+        """All workers' norms [N] have arrived, and ‖C(g) − g‖² of each parameter of this worker is known."""
+        self._pending = norms
+        self._lost = torch.stack(squared_errors).sum()
+        self.poison = norms.sum() * 0
+
+    def settle(self) -> None:
+        """Read what the last exchange left."""
+        if self._pending is None:
+            return
+        self.norms, self._pending = self._pending.tolist(), None
+        square, lost = float(self._square), float(self._lost)
+        self.error = lost / square if square > 0 else 0.0
+        self.exchanges += 1
+        self.serial += 1
+        self.bytes_total += round(self.bytes)
+        self.skipped += not self._arrival(None).finite
+
+    def arrival(self) -> Arrival:
+        """The last exchange."""
+        self.settle()
+        return self._arrival(float(self.message_square) if self.watch else None)
+
+    def _arrival(self, message_square: float | None) -> Arrival:
+        return Arrival(self.serial, self.norms, message_square)
+
+    def counters(self) -> dict[str, int]:
+        """Of the whole run."""
+        self.settle()
+        return {name: getattr(self, name) for name in COUNTERS}
+
+    def resume(self, saved: Mapping[str, Any]) -> None:
+        """Go on from saved counters."""
+        self.settle()
+        for name in COUNTERS:
+            setattr(self, name, int(saved[name]))
+
+    def telemetry(self, rank: int) -> dict[str, float]:
+        """The last exchange and the run so far, as floats."""
+        self.settle()
+        return {
+            "bytes_sent": self.bytes,
+            "bytes_payload": float(self.payload),
+            "bytes_total": float(self.bytes_total),
+            "compression_error": self.error,
+            "exchanges": float(self.exchanges),
+            "local_norm": self.norms[rank] if self.norms else math.nan,
+            "mean_norm": self._arrival(None).mean_norm,
+            "skipped": float(self.skipped),
+            "step": self.step,
+        }

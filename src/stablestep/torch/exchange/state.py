@@ -1,0 +1,119 @@
+"""The hook's state: settings, the run so far, and the backward that goes on."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch.distributed as dist
+
+from stablestep.compressor import Compressor
+from stablestep.errors import require, shown
+from stablestep.torch.exchange.backward import Backward, Bucket, Future
+from stablestep.torch.exchange.meter import COUNTERS, Arrival
+from stablestep.torch.exchange.run import Run
+from stablestep.torch.exchange.settings import Settings
+
+
+class HookState:
+    """State of the communication hook `hook`.
+
+    Each parameter is compressed by itself, with uniforms of the generator (seed, step, parameter), or of (seed, step, parameter, worker)
+    for own masks. The mean of the workers' gradient norms travels in the last bucket; where a gradient is not finite, all workers learn it
+    from there, the last bucket becomes NaN everywhere (so that a GradScaler sees it too), and `StableStep` skips the step.
+
+    Args:
+        compressor: of `stablestep.compressor`: Identity, RandomSparsification, RandK, QSGD, TernGrad, NaturalCompression, Sign,
+            ScaledSign, TopK; masks scaled or not; none with memory.
+        mask: "shared" if all workers use the same randomness (masks are then summed on the way, without indices, and the
+            compression noise has no 1/N), "own" if each has its own (all-gather; receivers make the indices again from the seed).
+        seed: of the run.
+        vote: for signs, "mean" of the signs, or "majority", the sign of their sum (0 for a tie).
+        min_numel: tensors with fewer entries are not compressed.
+        scaler: the run's GradScaler, if it has one: norms are then those of the unscaled gradients, and signs survive the unscaling.
+        process_group: of the DDP model, if it is not the default one; `register` sets it.
+        group_bytes: gradients of about so many bytes share a collective, which starts while backward goes on.
+
+    Raises:
+        InvalidInput: for a compressor without a torch version, or an argument out of range.
+
+    >>> from stablestep.compressor import RandK
+    >>> HookState(RandK(fraction=0.01, block=1024)).telemetry()["skipped"]
+    0.0
+    """
+
+    def __init__(
+        self,
+        compressor: Compressor,
+        mask: str = "shared",
+        seed: int = 0,
+        vote: str = "mean",
+        min_numel: int = 0,
+        scaler: Any = None,
+        process_group: dist.ProcessGroup | None = None,
+        group_bytes: int = 25 * 2**20,
+    ):
+        require(
+            scaler is None or callable(getattr(scaler, "get_scale", None)),
+            f"scaler is {shown(scaler)}, but must be a torch.amp.GradScaler.",
+        )
+        self.settings = Settings(compressor, mask, seed, vote, min_numel, group_bytes)
+        self.run, self.scaler = Run(process_group), scaler
+        self._backward: Backward | None = None
+
+    @property
+    def process_group(self) -> dist.ProcessGroup | None:
+        """Of the DDP model; None is the default one."""
+        return self.run.process_group
+
+    def receive(self, bucket: Bucket) -> Future:
+        """A bucket of gradients, which its future gives back as mean messages."""
+        if self._backward is None or bucket.index() == 0:
+            self.run.join()
+            scale = float(self.scaler.get_scale()) if self.scaler is not None else 1.0
+            self._backward = Backward(self.settings, self.run, scale)
+        return self._backward.add(bucket)
+
+    @property
+    def serial(self) -> int:
+        """The number of the last exchange that was looked at; 0 before the first one."""
+        return self.run.meter.serial
+
+    def arrival(self) -> Arrival:
+        """What the last exchange brought, for whoever makes the step."""
+        return self.run.meter.arrival()
+
+    def stepped(self, step: float) -> None:
+        """Note the step that was made, for `telemetry`."""
+        self.run.meter.step = step
+
+    def watch(self, wanted: bool) -> None:
+        """Whether ‖M‖² of the mean message is measured from now on; at first it is."""
+        self.run.meter.watch = wanted
+
+    def telemetry(self) -> dict[str, float]:
+        """Measures of the last exchange and of the run, as floats.
+
+        bytes_sent (over this worker's link: an all-reduce of S bytes sends 2 (N−1)/N · S, an all-gather (N−1) · S), bytes_payload (handed
+        to the collectives), bytes_total (sent since the start), compression_error (this worker's ‖C(g) − g‖²/‖g‖²; for signs that of
+        their best multiple), mean_norm, local_norm, step (the learning rate that was used; NaN without `StableStep`), skipped
+        (exchanges with a gradient that is not finite), exchanges.
+        """
+        return self.run.meter.telemetry(self.run.rank)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain whole numbers, to be saved beside those of the model and the optimizer."""
+        return {**self.run.meter.counters(), "seed": self.settings.seed, "sizes": self.run.roster.sizes}
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Go on where a saved state was; training is then bit for bit what it would have been.
+
+        Raises:
+            InvalidInput: if something is missing, the seed is another one, or the parameters are.
+        """
+        missing = {*COUNTERS, "seed", "sizes"} - set(saved)
+        require(not missing, f"the saved state lacks {', '.join(sorted(missing))}; it is not one of HookState.")
+        require(
+            saved["seed"] == self.settings.seed,
+            f"seed is {self.settings.seed}, but the saved run has {saved['seed']}; resume with that one.",
+        )
+        self.run.roster.expect(saved["sizes"])
+        self.run.meter.resume(saved)

@@ -1,0 +1,134 @@
+"""Estimate the constants of the theory from a real model on real batches, and say which step and which compression they allow."""
+
+import math
+from collections.abc import Iterable
+
+import torch
+
+from stablestep.compressor import Compressor, Identity
+from stablestep.errors import InvalidInput, nearest, positive, require, whole
+from stablestep.estimate import Estimate, Tail, affine_variance, of_mean, smoothness, tail
+from stablestep.torch.exchange.settings import Settings
+from stablestep.torch.probe import theory
+from stablestep.torch.probe.advice import ProbeAdvice
+from stablestep.torch.probe.landscape import Batch, Landscape, Loss
+from stablestep.torch.probe.limits import limits
+from stablestep.torch.probe.link import checked_rate, links, measured_rate, step_cost
+from stablestep.torch.probe.survey import Point, Survey, survey
+from stablestep.torch.probe.workers import Workers
+from stablestep.torch.wire.randomness import mixed
+
+PREDICTORS = ("rollouts", "one-step-log", "loss-model", "theorem")
+
+
+def probe(
+    model: torch.nn.Module,
+    loss: Loss,
+    batches: Iterable[Batch],
+    agents: int = 4,
+    compressor: Compressor | None = None,
+    mask: str = "shared",
+    seed: int = 0,
+    vote: str = "mean",
+    min_numel: int = 0,
+    predictor: str = "rollouts",
+    steps: int = 100,
+    points: int = 12,
+    lr: float | None = None,
+    link: float | None = None,
+) -> ProbeAdvice:
+    """Advice for `agents` workers that train `model` by plain SGD from where it stands.
+
+    It looks at a short descent of a copy (your model, its buffers and the global random state stay as they are): gradients of all batches
+    at each point give ‖∇f‖, the noise and its tail; Hessian-vector products give the curvature (where a model has none, differences of
+    gradients on the same batch); messages of the compressor give ω and the second-order loss model.
+
+    Args:
+        model: a module, or one wrapped in DistributedDataParallel.
+        loss: loss(model, batch), the mean loss on a batch.
+        batches: at least 8 batches, each as large as one worker's in one step; 64 of them are kept.
+        agents: N.
+        compressor, mask, seed, vote, min_numel: as of `HookState`; no compression by default.
+        predictor: which largest step the advice rests on. "rollouts" runs short trainings, some twenty without normalization and twenty
+            with it; the others, always there, cost little: "one-step-log", "loss-model", "theorem".
+        steps: of each short training. What goes wrong only later it does not see.
+        points: how many the survey looks at.
+        lr: a step you have in mind, for the ω that it allows.
+        link: bit/s of each worker's link. By default it is measured where a process group is initialised (all workers have to call
+            `probe` then), else a step is predicted at 100 Mbit/s, 1, 10 and 100 Gbit/s.
+
+    Raises:
+        InvalidInput: if an argument cannot be right, or the loss or its gradient is not finite.
+
+    >>> torch.manual_seed(0)
+    <torch._C.Generator object at ...>
+    >>> model = torch.nn.Linear(5, 1)
+    >>> batches = [torch.randn(16, 5) for _ in range(16)]
+    >>> advice = probe(model, lambda model, x: (model(x) - x.sum(1, keepdim=True)).square().mean(), batches, predictor="loss-model")
+    >>> advice.grows, advice.predictor
+    (False, 'loss-model')
+    """
+    if predictor not in PREDICTORS:
+        raise InvalidInput(f'there is no predictor "{predictor}". {nearest(predictor, PREDICTORS)}')
+    steps, points, lr = whole("steps", steps, 5), whole("points", points, 6), None if lr is None else positive("lr", lr)
+    checked_rate(link)
+    settings = Settings(Identity() if compressor is None else compressor, mask, seed, vote, min_numel)
+    with torch.enable_grad(), torch.random.fork_rng():
+        workers = Workers(Landscape(model, loss, batches), settings, agents)
+        torch.manual_seed(mixed(settings.seed))
+        return _advice(workers, predictor, steps, points, lr, link)
+
+
+def _advice(
+    workers: Workers, predictor: str, steps: int, points: int, lr: float | None, link: float | None
+) -> ProbeAdvice:
+    found = survey(workers, points)
+    _check(found)
+    norms = [point.gradient_norm for point in found.points]
+    smooth = smoothness(norms, [point.curvature for point in found.points])
+    spread = affine_variance([p.gradient_sq for p in found.points], [p.variance for p in found.points])
+    heavy = _tail(found)
+    constants = theory.constants(workers, smooth, spread, heavy, found)
+    descent = [point for point in found.points if point.descent]
+    here = max(point.gradient_norm for point in descent)
+    return ProbeAdvice(
+        agents=workers.agents,
+        dim=workers.landscape.dim,
+        compressor=repr(workers.settings.compressor),
+        points=tuple(found.points),
+        smoothness=smooth,
+        variance=spread,
+        tail=heavy,
+        omega=_omega(found.points),
+        stated_omega=workers.omega if workers.unbiased else None,
+        limits=(*limits(workers, found, predictor, steps), theory.limit(workers, constants, descent)),
+        predictor=predictor,
+        constants=constants,
+        normalization=theory.normalization(workers, constants),
+        bearable_omega=theory.bearable(workers, constants, here),
+        omega_at_lr=None if lr is None else theory.allowing(workers, constants, here, lr),
+        links=tuple(links(step_cost(workers), link if link is not None else measured_rate(workers))),
+    )
+
+
+def _check(found: Survey) -> None:
+    bad = [point for point in found.points if not (math.isfinite(point.loss) and math.isfinite(point.variance))]
+    require(
+        not bad,
+        "a loss or gradient on the descent is not finite; begin where training is healthy, or look for the batch.",
+    )
+    require(
+        found.points[0].mean_norm > 0, "the gradient at the start is 0 on all batches, so there is nothing to train."
+    )
+
+
+def _tail(found: Survey) -> Tail | None:
+    """None where batches do not differ."""
+    try:
+        return tail(found.samples)
+    except InvalidInput:
+        return None
+
+
+def _omega(points: list[Point]) -> Estimate:
+    return of_mean([point.error for point in points])

@@ -1,0 +1,91 @@
+"""N workers in one process, for looking at a training run from outside: gradients, and messages as the hook makes them."""
+
+from collections.abc import Sequence
+
+import torch
+
+from stablestep.errors import whole
+from stablestep.torch.exchange.settings import Settings
+from stablestep.torch.probe.landscape import Batch, Landscape
+from stablestep.torch.wire.codec import squared_norm
+from stablestep.torch.wire.randomness import Draw, drawer, mixed
+from stablestep.torch.wire.transmit import Channel
+
+Tensor = torch.Tensor
+
+
+class Workers:
+    """N workers around one copy of the model, which draw their batches from its pool.
+
+    Args:
+        landscape: of the model; each of its batches is as large as one worker's in one step.
+        settings: of the hook: compressor, mask, seed, vote, min_numel.
+        agents: N.
+
+    Raises:
+        InvalidInput: if a tensor is too small for the compressor, or `agents` is no whole number of at least 1.
+    """
+
+    def __init__(self, landscape: Landscape, settings: Settings, agents: int):
+        self.landscape, self.settings, self.agents = landscape, settings, whole("agents", agents)
+        # Which codec a parameter has, and what must be refused, is the hook's affair.
+        self.codecs = [settings.codec_for(parameter) for parameter in landscape.parameters]
+
+    @property
+    def signs(self) -> bool:
+        """Whether messages are signs."""
+        return self.settings.compressor.sends_signs
+
+    @property
+    def unbiased(self) -> bool:
+        """Whether E M = ∇f."""
+        return self.settings.compressor.unbiased
+
+    @property
+    def omega(self) -> float:
+        """ω of the compressor, the largest over the tensors (0 for one that is sent raw).
+
+        Raises:
+            InvalidInput: if it is biased.
+        """
+        compressor = self.settings.compressor
+        sent = [size for codec, size in zip(self.codecs, self.landscape.sizes) if codec.compressor is compressor]
+        return max((float(compressor.omega(size)) for size in sent), default=0.0)
+
+    def batch(self, *names: int) -> Batch:
+        """A batch of the pool, the same for the same names."""
+        pool = self.landscape.pool
+        return pool[mixed(self.settings.seed, *names) % len(pool)]
+
+    def gradients(self, *names: int) -> tuple[float, list[Tensor]]:
+        """The mean loss and each worker's gradient, on batches with these names."""
+        both = [self.landscape.gradient(self.batch(*names, worker)) for worker in range(self.agents)]
+        return sum(loss for loss, _ in both) / self.agents, [gradient for _, gradient in both]
+
+    def message(self, gradients: Sequence[Tensor], *names: int) -> Tensor:
+        """The mean over workers of their messages, as the hook makes it, with the randomness of these names."""
+        split = zip(*(gradient.split(self.landscape.sizes) for gradient in gradients))
+        return torch.cat(
+            [self.channel(number, pieces[0], *names).mean_message(pieces) for number, pieces in enumerate(split)]
+        )
+
+    def drawn_message(self, *names: int) -> Tensor:
+        """The mean message of one exchange here, with batches and randomness of these names."""
+        _, gradients = self.gradients(*names)
+        return self.message(gradients, *names)
+
+    def channel(self, number: int, like: Tensor, *names: int) -> Channel:
+        """The way of one parameter's messages, with the randomness of these names."""
+
+        def draw(worker: int | None) -> Draw:
+            return drawer(like, mixed(self.settings.seed, *names), 0, number, worker)
+
+        return Channel(self.codecs[number], self.agents, self.settings.shared, draw)
+
+    def error(self, gradient: Tensor, *names: int) -> float:
+        """‖C(g) − g‖²/‖g‖² of one worker's message; for signs that of their best multiple."""
+        message = self.message([gradient], *names)
+        if self.signs:
+            message = message * (gradient @ message / squared_norm(message).clamp(min=1)).to(message)
+        size = float(squared_norm(gradient))
+        return float(squared_norm(message - gradient)) / size if size > 0 else 0.0

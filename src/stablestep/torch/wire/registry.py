@@ -1,0 +1,56 @@
+"""Which codec a compressor has: the one table."""
+
+from stablestep import compressor as library
+from stablestep.compressor import Compressor
+from stablestep.compressor.feedback import Wrapper
+from stablestep.errors import InvalidInput, one_of, require
+from stablestep.torch.wire.biased import MajorityCodec, ScaledSignCodec, SignCodec, TopKCodec
+from stablestep.torch.wire.codec import Codec
+from stablestep.torch.wire.masks import BernoulliCodec, DenseCodec, RandKCodec
+from stablestep.torch.wire.rounding import NaturalCodec, QSGDCodec, TernGradCodec
+
+VOTES = ("mean", "majority")
+CODECS: dict[type[Compressor], type[Codec]] = {
+    library.Identity: DenseCodec,
+    library.RandomSparsification: BernoulliCodec,
+    library.RandK: RandKCodec,
+    library.QSGD: QSGDCodec,
+    library.TernGrad: TernGradCodec,
+    library.NaturalCompression: NaturalCodec,
+    library.Sign: SignCodec,
+    library.ScaledSign: ScaledSignCodec,
+    library.TopK: TopKCodec,
+}
+
+
+def codec(compressor: Compressor, vote: str = "mean") -> Codec:
+    """The codec of a compressor of the library.
+
+    Args:
+        compressor: without memory.
+        vote: "mean", or for signs "majority".
+
+    Raises:
+        InvalidInput: for any other compressor, or a vote without signs.
+    """
+    found = CODECS.get(type(compressor))
+    if found is None:
+        known = ", ".join(kind.__name__ for kind in CODECS)
+        raise InvalidInput(f"{_refused(compressor)}; known: {known}.")
+    one_of("vote", vote, VOTES)
+    majority = vote == "majority"
+    require(
+        not majority or compressor.sends_signs,
+        f'vote is "majority", but {compressor.name} does not send signs; use Sign().',
+    )
+    return (MajorityCodec if majority else found)(compressor)
+
+
+def _refused(compressor: object) -> str:
+    if isinstance(compressor, type):
+        return f"{compressor.__name__} (a class; write {compressor.__name__}(…)) has no torch version"
+    if isinstance(compressor, Wrapper):
+        return (
+            f"{compressor.name} has no torch version yet, since no hook remembers or clips; use a compressor without it"
+        )
+    return f"{type(compressor).__name__} has no torch version"
