@@ -339,6 +339,9 @@ WRONG = {
         ["[schedule]", "eta is 1000", "finite"],
     ),
     "a number of thousands of digits": ({"run": f"x0 = 1\nsteps = 1{'0' * 5000}"}, ["not valid TOML", "digits"]),
+    "a negative seed": ({"run": "x0 = 1\nsteps = 3\nseed = -1"}, ["[run] seed is -1", "at least 0"]),
+    "a seed beyond 64 bits": ({"run": f"x0 = 1\nsteps = 3\nseed = {2**64}"}, ["[run] seed is", "below 2**64"]),
+    "a fractional seed": ({"run": "x0 = 1\nsteps = 3\nseed = 1.5"}, ["seed = 1.5 in [run]", "integer"]),
     "an endless nest": ({"run": f"x0 = {'[' * 3000}"}, ["too deep"]),
     "a file that is not there": (
         {"problem": 'type = "Logistic"\nfeatures = "a.npy"\nlabels = [1]'},

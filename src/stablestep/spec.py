@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stablestep import compressor, noise, problem, schedule, server
-from stablestep.errors import InvalidInput, nearest, numbers, require
+from stablestep.errors import InvalidInput, nearest, numbers, require, seed_of
 from stablestep.files import read_array
 from stablestep.setup import Agents, Setup
 
@@ -121,6 +121,7 @@ def _read(path: Path, to_run: bool) -> Spec:
         "there is no [problem], and not every group in [[agents]] has a problem of its own; add one or the other.",
     )
     run = file.run.model_dump(exclude_unset=True) | ({"grid": file.grid} if file.grid else {})
+    seed_of(run.get("seed", 0), "[run] seed")
     run["x0"] = _value("[run] x0", run["x0"], folder)
     setup = Setup(base, *groups, server=_build("[server]", server, file.server, folder))
     return Spec(setup, _build("[schedule]", schedule, file.schedule, folder), run)

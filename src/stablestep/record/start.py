@@ -69,7 +69,8 @@ def _probe(problem: Problem, points):
 
 def _given(x0, dim: int, runs: int, dtype):
     try:
-        point = numbers("x0", x0).astype(dtype)
+        with np.errstate(over="ignore"):  # what is too large for the dtype is refused as not finite
+            point = numbers("x0", x0).astype(dtype)
     except InvalidInput as error:
         raise InvalidInput(
             f"x0 is {shown(x0)}, but must be a number, a vector of length {dim}, or a function of a key."
