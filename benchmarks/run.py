@@ -14,7 +14,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import jax
 import numpy as np
 from rich.console import Console
 from rich.table import Table
@@ -30,6 +29,7 @@ from benchmarks import (
 )
 from benchmarks.timing import Side
 from benchmarks.workload import Paths, Workload, summary
+from stablestep.files import write_files
 
 RESULTS = Path(__file__).with_name("results.json")
 W1 = Workload()
@@ -62,8 +62,6 @@ class Row:
 
 def main() -> None:
     options = _options()
-    # One device for each core, over which StableStep spreads its runs; the first computation fixes them.
-    jax.config.update("jax_num_cpu_devices", os.cpu_count())
     console = Console() if sys.stdout.isatty() else Console(width=120)
     rows = []
     with timing.other_process() as pool:
@@ -72,7 +70,7 @@ def main() -> None:
             rows.append(row)
     console.print(table(rows))
     found = {**machine(), "repetitions": options.repetitions, "rows": [{**asdict(row), "met": row.met} for row in rows]}
-    RESULTS.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+    write_files({RESULTS: (json.dumps(found, indent=2, ensure_ascii=False) + "\n").encode()})
 
 
 def _options() -> argparse.Namespace:

@@ -1,7 +1,6 @@
 """Paired timings: both sides alternate within one run, so that a slow moment of the machine slows both.
 
-Baselines run in a process of their own, kept between timings, with all their default threads. (In a process with
-several CPU devices XLA gives a single device fewer threads, which would slow the JAX baseline down.)
+Baselines run in a process of their own, kept between timings, so that neither side has the threads, caches and garbage of the other.
 """
 
 import gc

@@ -67,7 +67,17 @@ def test_arrays_of_one_number_become_floats():
     assert type(check.measured) is float and type(check.stderr) is float and check.outcome == "holds"
 
 
-@pytest.mark.parametrize("wrong", [{"relation": "<"}, {"stderr": -1.0}, {"model_error": -1.0}, {"margin": -0.1}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"relation": "<"},
+        {"stderr": -1.0},
+        {"model_error": -1.0},
+        {"margin": -0.1},
+        {"measured": "1"},
+        {"predicted": None},
+    ],
+)
 def test_invalid_checks(wrong):
     with pytest.raises(InvalidInput, match="|".join(wrong)):
         Check(**({"measured": 1.0, "stderr": 0.0, "predicted": 1.0, "relation": "="} | wrong))

@@ -1,6 +1,8 @@
+import errno
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import xarray as xr
 from stablestep import plot
 from stablestep.claim import Check, Claim
 from stablestep.errors import InvalidInput
+from stablestep.files import NotWritten
 from stablestep.report import Figure, Section, Table, measurement, number, write
 
 PROVENANCE = {"seed": 7, "quick": False, "command": "stablestep reproduce --seed 7", "versions": {"jax": "1.2.3"}}
@@ -218,6 +221,37 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         write([section("two", [claim("b")], data={"raw": xr.Dataset()})], tmp_path, PROVENANCE, [])
     assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
+
+
+def test_a_full_disk_leaves_the_old_report(tmp_path, monkeypatch):
+    write([section(figures=[figure()], claims=[claim("a")])], tmp_path, PROVENANCE, [])
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    whole = Path.write_bytes
+
+    def half(path, content):
+        whole(path, content[: len(content) // 2])
+        if content and "report" in path.name:  # the last one
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return whole(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", half)
+    with pytest.raises(NotWritten, match=r"cannot write to the folder .*No space left .*--out"):
+        write([section("two", figures=[figure("other")], claims=[claim("b")])], tmp_path, PROVENANCE, [])
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
+
+
+def test_a_command_that_no_encoding_can_write_is_in_the_report_all_the_same(tmp_path):
+    """A folder's name may hold bytes that are no text."""
+    text = write([section()], tmp_path, PROVENANCE | {"command": "--out a\udcff"}, []).read_text(encoding="utf-8")
+    assert "--out a?" in text
+
+
+def test_a_mark_before_the_claims_is_not_read(tmp_path):
+    write([section("one", [claim("a")])], tmp_path, PROVENANCE, [])
+    path = tmp_path / "claims.json"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    write([section("two", [claim("b")])], tmp_path, PROVENANCE, [])
+    assert [row["id"] for row in rows(tmp_path)] == ["b", "a"]
 
 
 def test_names_that_clash_or_cannot_be_files(tmp_path):

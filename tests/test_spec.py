@@ -1,14 +1,16 @@
 """Specs: what they describe is what Python code would, and what is wrong with one is said in one sentence."""
 
 import re
+import typing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from stablestep import compressor, noise, problem, schedule
+from stablestep import compressor, problem, schedule, server
 from stablestep.errors import InvalidInput
-from stablestep.spec import ELSEWHERE, _classes, load
+from stablestep.simulate import simulate
+from stablestep.spec import ELSEWHERE, MODULES, _classes, load
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "dcsgd.toml"
 LINES = {
@@ -49,12 +51,14 @@ def test_the_example_is_what_its_comments_say():
 
 
 def test_the_commented_lines_of_the_example_are_valid(tmp_path):
-    text = EXAMPLE.read_text(encoding="utf-8").replace("# [grid]", "[grid]").replace("# omega = [", "omega = [")
-    (tmp_path / "grid.toml").write_text(text, encoding="utf-8")
-    assert load(tmp_path / "grid.toml").run["grid"] == {"omega": [3, 7, 15]}
+    text = re.sub(r"^# (\[\w+\]$|\w+(\.\w+)* = )", r"\1", EXAMPLE.read_text(encoding="utf-8"), flags=re.M)
+    (tmp_path / "all.toml").write_text(text, encoding="utf-8")
+    described = load(tmp_path / "all.toml")
+    assert described.run["grid"] == {"omega": [3, 7, 15], "schedule.eta": [0.05, 0.1]}
+    assert described.setup.server == server.HeavyBall(beta=0.9)
 
 
-@pytest.mark.parametrize("module", [problem, noise, compressor, schedule])
+@pytest.mark.parametrize("module", MODULES)
 def test_the_example_names_every_type(module):
     text = EXAMPLE.read_text(encoding="utf-8")
     assert [name for name in _classes(module) if not re.search(rf"\b{name}\b", text)] == []
@@ -124,6 +128,81 @@ def test_without_a_run_the_rest_is_checked_all_the_same(write, changes, words):
     assert words in str(caught.value)
 
 
+NESTED = {
+    "a wrapper": (
+        'compressor = { type = "ErrorFeedback", inner = { type = "TopK", k = 1 } }',
+        compressor.ErrorFeedback(compressor.TopK(k=1)),
+    ),
+    "wrappers in a wrapper": (
+        'compressor = { type = "Momentum", beta = 0.9, inner = { type = "EF21", warm = true, inner = '
+        '{ type = "LocalClip", threshold = 2, inner = { type = "RandK", k = 2, scaled = false } } } }',
+        compressor.Momentum(
+            compressor.EF21(compressor.LocalClip(compressor.RandK(k=2, scaled=False), threshold=2), warm=True), beta=0.9
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "made"), NESTED.values(), ids=NESTED)
+def test_a_part_may_hold_parts_at_any_depth(write, text, made):
+    (group,) = load(write(agents=text)).setup.groups
+    assert group.compressor == made
+
+
+def test_a_schedule_may_hold_a_schedule_and_there_may_be_a_server(write):
+    described = load(
+        write(
+            schedule='type = "Normalized"\nschedule = { type = "Polynomial", eta = 0.05, power = 0.5 }',
+            server='type = "HeavyBall"\nbeta = 0.5\nnesterov = true',
+        )
+    )
+    assert described.schedule == schedule.Normalized(schedule.Polynomial(0.05, 0.5))
+    assert described.setup.server == server.HeavyBall(0.5, nesterov=True)
+    assert load(write()).setup.server == server.Plain()
+
+
+@pytest.mark.parametrize("kind", [kind for module in MODULES for kind in _classes(module).values()])
+def test_the_annotations_of_every_class_can_be_read(kind):
+    """They say which arguments are parts."""
+    assert "inner" not in kind.__annotations__ or typing.get_type_hints(kind)["inner"] is compressor.Compressor
+
+
+GROUPS = """count = 2
+compressor = { type = "ErrorFeedback", inner = { type = "RandomSparsification", omega = 3, scaled = false } }
+[[agents]]
+compressor = { type = "RandomSparsification", omega = 7 }"""
+
+
+@pytest.mark.parametrize(
+    "key", ["agents.2.omega", "agents.all.omega", "agents.1.count", "server.beta", "problem.dim", "schedule.eta"]
+)
+def test_a_grid_of_paths(write, key):
+    """With quotes and without them, and what comes out has them as its dimensions."""
+    values = [1, 3] if key.endswith(("omega", "count", "dim")) else [0.25, 0.5]
+    changes = {"agents": GROUPS, "server": 'type = "HeavyBall"\nbeta = 0.5'}
+    plain, quoted = (load(write(grid=f"{name} = {values}", **changes)) for name in (key, f'"{key}"'))
+    assert plain.run == quoted.run and plain.run["grid"] == {key: values}
+    found = simulate(plain.setup, schedule=plain.schedule, **plain.run)
+    assert found[key].values.tolist() == values
+
+
+def test_a_grid_of_several_paths(write):
+    path = write(agents=GROUPS, grid='agents.1.omega = [1]\nagents.2.omega = [2, 3]\n"schedule.eta" = [0.1]')
+    assert load(path).run["grid"] == {"agents.1.omega": [1], "agents.2.omega": [2, 3], "schedule.eta": [0.1]}
+
+
+def test_a_mark_before_the_first_letter_is_not_read(write, tmp_path):
+    path = write(problem='type = "Quadratic"\nmatrix_or_eigenvalues = "a.csv"')
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbf1.0,2.0\r\n")
+    assert load(path).setup.problem == problem.Quadratic([1.0, 2.0])
+
+
+def test_labels_may_be_yes_and_no(write):
+    text = 'type = "Logistic"\nfeatures = [[1.0], [2.0]]\nlabels = [true, false]'
+    assert load(write(problem=text)).setup.problem == problem.Logistic([[1.0], [2.0]], [1, -1])
+
+
 def test_x0_may_be_a_vector(write, tmp_path):
     np.save(tmp_path / "start.npy", np.arange(4.0))
     assert np.array_equal(load(write(run="steps = 3\nx0 = [1, 2, 3, 4]")).run["x0"], [1, 2, 3, 4])
@@ -186,6 +265,84 @@ WRONG = {
         {"problem": 'type = "Quadratic"\nmatrix_or_eigenvalues = [[1.0], [1.0, 2.0]]'},
         ["[problem] matrix_or_eigenvalues", "[[1.0]"],
     ),
+    "a table where no part belongs": (
+        {"problem": 'type = "Quartic"\ndim = { type = "Quartic" }'},
+        ["[problem]: dim of Quartic is a table", "give a value"],
+    ),
+    "a table of what a spec cannot hold": (
+        {"schedule": 'type = "StepLimit"\nresult = "4.2"\neta = 0.1\nconstants = { L0 = 1 }'},
+        ["[schedule]: constants of StepLimit is a table"],
+    ),
+    "a table among numbers": (
+        {"problem": 'type = "Quadratic"\nmatrix_or_eigenvalues = [{ a = 1 }]'},
+        ["[problem] matrix_or_eigenvalues", "numbers"],
+    ),
+    "a part without a type": (
+        {"agents": 'compressor = { type = "EF21", inner = { k = 1 } }'},
+        ["[[agents]] 1 compressor inner lacks", '"type"'],
+    ),
+    "a type that is no text": ({"problem": "type = 3"}, ["type = 3 in [problem]", "text"]),
+    "an unknown part inside": (
+        {"agents": 'compressor = { type = "EF21", inner = { type = "TopQ", k = 1 } }'},
+        ["[[agents]] 1 compressor inner", '"TopQ"', 'Did you mean "TopK"?'],
+    ),
+    "a wrong argument inside": (
+        {"agents": 'compressor = { type = "EF21", inner = { type = "TopK", k = 0 } }'},
+        ["[[agents]] 1 compressor inner", "k is 0"],
+    ),
+    "a part of another kind inside": (
+        {"agents": 'compressor = { type = "EF21", inner = { type = "Gaussian" } }'},
+        ["[[agents]] 1 compressor inner", '"Gaussian"', "TopK"],
+    ),
+    "a number for a part": (
+        {"agents": 'compressor = { type = "EF21", inner = 3 }'},
+        ["[[agents]] 1 compressor", "inner is 3", "Compressor"],
+    ),
+    "a function inside": (
+        {"schedule": 'type = "Normalized"\nschedule = { type = "Custom", eta = 1 }'},
+        ["[schedule] schedule", "Custom", "Python code"],
+    ),
+    "normalized twice": (
+        {
+            "schedule": 'type = "Normalized"\nschedule = { type = "Normalized", schedule = { type = "Constant", eta = 1 } }'
+        },
+        ["[schedule]", "normalized already"],
+    ),
+    "an unknown server": ({"server": 'type = "HeavyBal"'}, ["[server]", 'Did you mean "HeavyBall"?']),
+    "a server of votes without signs": ({"server": 'type = "Majority"'}, ["Majority votes on signs"]),
+    "no momentum": ({"server": 'type = "HeavyBall"\nbeta = 1'}, ["[server]", "beta is 1"]),
+    "a grid of tables": ({"grid": 'agents.all.omega = "many"'}, ["[grid]", "agents.all.omega", "'many'"]),
+    "a path twice": ({"grid": 'schedule.eta = [1]\n"schedule.eta" = [2]'}, ['"schedule.eta" stands twice in [grid]']),
+    "texts for numbers": (
+        {"problem": 'type = "Quadratic"\nmatrix_or_eigenvalues = ["1", "4"]'},
+        ["[problem] matrix_or_eigenvalues", "['1', '4']", "numbers"],
+    ),
+    "yes and no for numbers": (
+        {"problem": 'type = "Quadratic"\nmatrix_or_eigenvalues = [true, true]'},
+        ["[problem]", "the matrix is", "True"],
+    ),
+    "a text for a deviation, though it is a number": (
+        {"agents": 'noise = { type = "Gaussian", sigma0 = "1.5" }'},
+        ["[[agents]] 1 noise", 'sigma0 is "1.5"'],
+    ),
+    "yes for a deviation": ({"agents": 'noise = { type = "Gaussian", sigma0 = true }'}, ["sigma0 is True"]),
+    "a text for a switch": (
+        {"server": 'type = "HeavyBall"\nbeta = 0.9\nnesterov = "no"'},
+        ['nesterov is "no"', "True or False"],
+    ),
+    "a number for a switch": (
+        {"agents": 'compressor = { type = "EF21", warm = 0, inner = { type = "TopK", k = 1 } }'},
+        ["warm is 0", "True or False"],
+    ),
+    "a number beyond floats": (
+        {"schedule": f'type = "Constant"\neta = 1{"0" * 400}'},
+        ["[schedule]", "eta is 1000", "finite"],
+    ),
+    "a number of thousands of digits": ({"run": f"x0 = 1\nsteps = 1{'0' * 5000}"}, ["not valid TOML", "digits"]),
+    "a negative seed": ({"run": "x0 = 1\nsteps = 3\nseed = -1"}, ["[run] seed is -1", "at least 0"]),
+    "a seed beyond 64 bits": ({"run": f"x0 = 1\nsteps = 3\nseed = {2**64}"}, ["[run] seed is", "below 2**64"]),
+    "a fractional seed": ({"run": "x0 = 1\nsteps = 3\nseed = 1.5"}, ["seed = 1.5 in [run]", "integer"]),
+    "an endless nest": ({"run": f"x0 = {'[' * 3000}"}, ["too deep"]),
     "a file that is not there": (
         {"problem": 'type = "Logistic"\nfeatures = "a.npy"\nlabels = [1]'},
         ["[problem] features", "a.npy", "cannot be read"],
@@ -203,6 +360,35 @@ def test_what_is_wrong_is_said_in_one_sentence(write, changes, words):
     assert len(said) < 400
 
 
+# Every argument of every class that must be a whole number.
+WHOLE = {
+    "dim": [{"problem": f'type = "{name}"\ndim = {{}}'} for name in ("Quartic", "Cosh", "DoubleWell", "EvenPower")],
+    "power": [{"problem": 'type = "EvenPower"\ndim = 4\npower = {}'}],
+    "k": [{"agents": f'compressor = {{{{ type = "{name}", k = {{}} }}}}'} for name in ("TopK", "RandK")],
+    "block": [{"agents": 'compressor = {{ type = "RandK", fraction = 0.5, block = {} }}'}],
+    "levels": [{"agents": 'compressor = {{ type = "QSGD", levels = {} }}'}],
+    "batch_size": [{"agents": 'noise = {{ type = "Minibatch", batch_size = {} }}'}],
+    "count": [{"agents": "count = {}"}],
+}
+NO_WHOLE = ["inf", "-inf", "nan", "0", "-3", "2.5", '"4"', "true", "[4]", "9223372036854775807", f"1{'0' * 400}"]
+
+
+@pytest.mark.parametrize("value", NO_WHOLE, ids=[value[:20] for value in NO_WHOLE])
+def test_what_must_be_a_whole_number_is_refused_otherwise(write, value):
+    for name, tables in WHOLE.items():
+        for changes in tables:
+            more = "\npower = 4" if "EvenPower" in changes.get("problem", "") and name == "dim" else ""
+            said = message(write(**{table: text.format(value) + more for table, text in changes.items()}))
+            assert f"{name} is " in said or f"{name} = " in said, said
+            assert "cannot be made of" not in said and "\n" not in said and len(said) < 400
+
+
+def test_every_whole_number_of_a_class_is_among_them():
+    kinds = [kind for module in MODULES for kind in _classes(module).values()]
+    hints = [named for kind in kinds for named in typing.get_type_hints(kind).items()]
+    assert {name for name, hint in hints if hint in (int, int | None)} == WHOLE.keys() - {"count"}
+
+
 @pytest.mark.parametrize("name", ELSEWHERE)
 def test_what_a_table_cannot_say_is_pointed_out(write, name):
     table = "problem" if hasattr(problem, name) else "schedule"
@@ -216,6 +402,17 @@ def test_arrays_with_objects_are_not_loaded(write, tmp_path):
     assert "does not hold an array" in message(write(problem='type = "Logistic"\nfeatures = "a.npy"\nlabels = [1]'))
     (tmp_path / "a.csv").write_text("1,2\n3,x\n")
     assert "does not hold an array" in message(write(problem='type = "Logistic"\nfeatures = "a.csv"\nlabels = [1]'))
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.csv"])
+def test_files_without_an_array_are_no_arrays(write, tmp_path, name, recwarn):
+    for content in (b"", b"\x93NUMPY", b"PK\x03\x04"):
+        (tmp_path / name).write_bytes(content)
+        assert "does not hold an array" in message(write(run=f'steps = 1\nx0 = "{name}"'))
+    np.savez(tmp_path / "b.npz", a=np.ones(4))
+    (tmp_path / "b.npz").rename(tmp_path / "a.npy")
+    assert "does not hold an array" in message(write(run='steps = 1\nx0 = "a.npy"'))
+    assert not recwarn.list
 
 
 def test_files_that_are_no_specs(write, tmp_path):

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from stablestep.errors import require
+from stablestep.errors import is_number, one_of, require, shown
 
 Outcome = Literal["holds", "fails", "undecided"]
 Verdict = Literal["holds", "misprint", "false", "undecided"]
@@ -42,11 +42,13 @@ class Check:
     label: str = ""
 
     def __post_init__(self):
-        require(self.relation in REFUTED, f'relation is "{self.relation}": use "=", "<=" or ">="')
+        one_of("relation", self.relation, REFUTED)
         for name in ("measured", "stderr", "predicted", "model_error", "margin"):
-            object.__setattr__(self, name, float(getattr(self, name)))
-        for name in ("stderr", "model_error", "margin"):
-            require(not getattr(self, name) < 0, f"{name} is {getattr(self, name):g}: it must not be negative")
+            value = getattr(self, name)
+            require(is_number(value), f"{name} is {shown(value)}, but must be a number.")
+            least = -math.inf if name in ("measured", "predicted") else 0
+            require(not value < least, f"{name} is {shown(value)}, but must be at least 0.")
+            object.__setattr__(self, name, float(value))
 
     @property
     def noise(self) -> float:
@@ -108,8 +110,8 @@ class Claim:
     detail: str = ""
 
     def __post_init__(self):
-        require(len(self.printed) > 0, f'claim "{self.id}" has no check of the printed statement: give at least one')
-        require(self.error in ("misprint", "false"), f'error is "{self.error}": use "misprint" or "false"')
+        require(len(self.printed) > 0, f'claim "{self.id}" has no check of the printed statement; give at least one.')
+        one_of("error", self.error, ("misprint", "false"))
 
     @property
     def verdict(self) -> Verdict:

@@ -71,6 +71,14 @@ def _dtype(value: Any) -> np.dtype:
     return getattr(value, "dtype", np.dtype(object))
 
 
+def _float(value: Any) -> float:
+    """A number as a float; a whole number that no float can hold is infinite."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
 def whole(name: str, value: Any, least: int = 1, most: int = _MOST, hint: str = "") -> int:
     """`value` as an int: a whole number (NumPy's and 3.0 are taken, True, "1" and None are not) in [least, most].
 
@@ -101,7 +109,7 @@ def positive(name: str, value: Any) -> float:
     >>> positive("eta", 1)
     1.0
     """
-    fits = is_number(value) and 0 < value < math.inf
+    fits = is_number(value) and 0 < _float(value) < math.inf
     require(fits, f"{name} is {shown(value)}, but must be a finite number greater than 0.")
     return float(value)
 
@@ -112,7 +120,7 @@ def at_least_zero(name: str, value: Any) -> float:
     >>> at_least_zero("power", 0)
     0.0
     """
-    fits = is_number(value) and 0 <= value < math.inf
+    fits = is_number(value) and 0 <= _float(value) < math.inf
     require(fits, f"{name} is {shown(value)}, but must be a finite number of at least 0.")
     return float(value)
 
@@ -123,9 +131,37 @@ def within(name: str, value: Any, low: float, high: float, hint: str = "") -> fl
     >>> within("epsilon", 0.5, 0, 1)
     0.5
     """
-    fits = is_number(value) and low < value < high
+    fits = is_number(value) and low < _float(value) < high
     require(fits, f"{name} is {shown(value)}, but must be between {low:g} and {high:g} (both excluded){hint}.")
     return float(value)
+
+
+def numbers(name: str, value: Any) -> np.ndarray:
+    """A float64 copy of `value`, which must be a number or an array of numbers: rows of unequal length, texts and booleans are refused.
+
+    >>> numbers("weights", [1, 2.5]).tolist()
+    [1.0, 2.5]
+    """
+    try:
+        given = np.array(value)
+        # Floats that NumPy does not know itself (bfloat16) have the kind "V".
+        fits = given.dtype.kind in "iufV" or (given.dtype.kind == "O" and all(map(is_number, given.flat)))
+        array = given.astype(np.float64) if fits else None
+    except (TypeError, ValueError, OverflowError):
+        array = None
+    if array is None:
+        raise InvalidInput(f"{name} is {shown(value)}, but must be a number, or numbers in rows of equal length.")
+    return array
+
+
+def flag(name: str, value: Any) -> bool:
+    """`value` as a bool, which it must be: the text "no" is true to Python.
+
+    >>> flag("warm", np.True_)
+    True
+    """
+    require(isinstance(value, (bool, np.bool_)), f"{name} is {shown(value)}, but must be True or False.")
+    return bool(value)
 
 
 def instance(name: str, value: Any, kind: type[T], example: str) -> T:

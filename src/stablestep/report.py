@@ -3,12 +3,9 @@
 import io
 import json
 import math
-import os
 import re
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +19,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Drawing
 
 from stablestep.claim import Claim
-from stablestep.errors import InvalidInput, require
+from stablestep.errors import require
+from stablestep.files import make_folders, writable, write_files
 
 VERDICTS = ("holds", "misprint", "false", "undecided")
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -103,7 +101,7 @@ class Section:
         """The pictures and the data by the paths of their files."""
         files = {f"figures/{figure.name}.png": figure.png for figure in self.figures}
         files |= {f"figures/{figure.name}.svg": figure.svg for figure in self.figures}
-        return files | {f"data/{name}.nc": _netcdf(data) for name, data in self.data.items()}
+        return files | {f"data/{name}.nc": netcdf(data) for name, data in self.data.items()}
 
     def rows(self, provenance: dict[str, Any]) -> list[dict[str, Any]]:
         """The claims as objects of claims.json, which say the section and the kind of run they come from."""
@@ -115,9 +113,10 @@ def write(sections: list[Section], out: Path | str, provenance: dict[str, Any], 
     """Write report.html, claims.json, figures/NAME.png and .svg, and data/NAME.nc; return the path of report.html.
 
     provenance: seed, quick, command, "versions" (a dict) and whatever else describes the run; unfinished: titles of
-    what was asked for but is not there. Every file is replaced at once, so an interruption leaves the old or the new
-    one. Claims that other sections left in the folder's claims.json stay there, and the page lists them apart.
-    Raises `InvalidInput` where the folder cannot be written, or when two pictures or data sets share a name.
+    what was asked for but is not there. All files are written before the first one takes its place, so an interruption or a
+    full disk leaves whole ones. Claims that other sections left in the folder's claims.json stay there, and the page lists
+    them apart. Raises `InvalidInput` where the folder cannot be written, or when two pictures or data sets share a name, and
+    `NotWritten` where the disk is full.
     """
     out = Path(out)
     _require_unique("figure", [figure.name for section in sections for figure in section.figures])
@@ -125,14 +124,12 @@ def write(sections: list[Section], out: Path | str, provenance: dict[str, Any], 
     _require_unique("claim", [claim.id for section in sections for claim in section.claims])
     kept = _kept(prepare(out), sections)
     rows = {section.id: section.rows(provenance) for section in sections}
+    claims = [row for group in rows.values() for row in group] + kept
+    files = {name: content for section in sections for name, content in section.files.items()}
+    files["claims.json"] = (json.dumps(claims, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    files["report.html"] = page(sections, rows, kept, provenance, unfinished).encode(errors="replace")
     with writable(out):
-        for section in sections:
-            for name, content in section.files.items():
-                replace(out / name, content)
-        claims = [row for group in rows.values() for row in group] + kept
-        text = json.dumps(claims, indent=2, ensure_ascii=False, allow_nan=False)
-        replace(out / "claims.json", (text + "\n").encode())
-        replace(out / "report.html", page(sections, rows, kept, provenance, unfinished).encode())
+        write_files({out / name: content for name, content in files.items()})
     return out / "report.html"
 
 
@@ -143,17 +140,14 @@ def prepare(out: Path | str) -> list[dict[str, Any]]:
     """
     path = Path(out) / "claims.json"
     with writable(Path(out)):
-        for folder in (path.parent, path.parent / "figures", path.parent / "data"):
-            folder.mkdir(parents=True, exist_ok=True)
-            replace(folder / ".writable", b"")
-            (folder / ".writable").unlink()
-        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else "[]"
+        make_folders(path.parent, path.parent / "figures", path.parent / "data")
+        text = path.read_text(encoding="utf-8-sig", errors="replace") if path.exists() else "[]"
     try:
         rows = json.loads(text)
     except ValueError:
         rows = None
     sound = isinstance(rows, list) and all(isinstance(row, dict) and "id" in row and "verdict" in row for row in rows)
-    require(sound, f'"{path}" is not a list of claims: move it away or choose another folder with --out')
+    require(sound, f'"{path}" is not a list of claims; move it away, or choose another folder with --out.')
     return rows or []
 
 
@@ -245,17 +239,8 @@ def measurement(value: Any, stderr: Any) -> str:
     return f"({value / scale:.{places}f} ± {stderr / scale:.{places}f}){_power(size)}"
 
 
-def replace(path: Path, content: bytes | Callable[[Path], Any]) -> None:
-    """Put a new file in the place of `path` at once; `content` is its bytes or a function that writes it."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        draft.write_bytes(content) if isinstance(content, bytes) else content(draft)
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def _netcdf(data: xr.Dataset) -> bytes:
+def netcdf(data: xr.Dataset) -> bytes:
+    """The bytes of a NetCDF file, made in memory: HDF5 itself crashes where a disk is full."""
     plain = data.assign_attrs({key: _plain(value) for key, value in data.attrs.items()})
     return bytes(plain.to_netcdf(engine="h5netcdf"))
 
@@ -278,19 +263,9 @@ def _power(exponent: int) -> str:
 
 def _require_stem(name: str) -> None:
     sound = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) is not None
-    require(sound, f'"{name}" cannot name a file: use letters, digits, ".", "_" and "-"')
+    require(sound, f'"{name}" cannot name a file; use letters, digits, ".", "_" and "-".')
 
 
 def _require_unique(kind: str, names: list[str]) -> None:
     twice = [name for name, count in Counter(names).items() if count > 1]
-    require(not twice, f'two {kind}s are named "{twice[0] if twice else ""}": give each its own name')
-
-
-@contextmanager
-def writable(out: Path) -> Iterator[None]:
-    """Say in one sentence that a folder cannot be written."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise InvalidInput(f'cannot write to the folder "{out}" ({reason}): choose another with --out') from error
+    require(not twice, f'two {kind}s are named "{twice[0] if twice else ""}"; give each its own name.')

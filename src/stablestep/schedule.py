@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 from scipy import integrate
 
-from stablestep.errors import InvalidInput, at_least_zero, checked, instance, positive, require, whole, within
+from stablestep.errors import InvalidInput, at_least_zero, checked, flag, instance, positive, require, whole, within
 from stablestep.setup import Setup
 from stablestep.theorem import Constants, Variant, constants
 from stablestep.theorem import result as find_result
@@ -314,7 +314,7 @@ class StepLimit(Schedule):
         )
         self.L1 = None if L1 is None else at_least_zero("L1", L1)
         self.constants = constants
-        self.expectation = instance("expectation", expectation, bool, "True")
+        self.expectation = flag("expectation", expectation)
         self.form = Variant(form=form).form
 
     def bind(self, setup, gradient_norm):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from stablestep.compressor.feedback import momentum
-from stablestep.errors import InvalidInput
+from stablestep.errors import InvalidInput, checked, flag
 
 Vector = Float[Array, " d"]
 Memory = Any  # a pytree of arrays, () where nothing is remembered
@@ -86,9 +86,9 @@ class HeavyBall(Server):
     """
 
     beta: float = eqx.field(converter=momentum)
-    nesterov: bool = eqx.field(static=True, default=False)
-    average: bool = eqx.field(static=True, default=False)
-    warm: bool = eqx.field(static=True, default=False)
+    nesterov: bool = eqx.field(static=True, default=False, converter=checked(flag, "nesterov"))
+    average: bool = eqx.field(static=True, default=False, converter=checked(flag, "average"))
+    warm: bool = eqx.field(static=True, default=False, converter=checked(flag, "warm"))
 
     def memory(self, gradient):
         if not self.warm:

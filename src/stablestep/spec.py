@@ -5,14 +5,18 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_type_hints
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from stablestep import compressor, noise, problem, schedule
-from stablestep.errors import InvalidInput, nearest, require
+from stablestep import compressor, noise, problem, schedule, server
+from stablestep.errors import InvalidInput, nearest, numbers, require, seed_of
+from stablestep.files import read_array
 from stablestep.setup import Agents, Setup
+
+# A table with a `type` describes an object of a public class of one of these.
+MODULES = (problem, noise, compressor, schedule, server)
 
 # What a table cannot describe, and what to write instead.
 ELSEWHERE = {
@@ -37,11 +41,7 @@ class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class _Part(BaseModel):
-    """A table that names a class; its other keys are the arguments of the class."""
-
-    model_config = ConfigDict(extra="allow", strict=True)
-    type: str
+_Part = dict[str, Any]  # a table that names a class as its `type`; its other keys are the arguments of the class
 
 
 class _Agents(_Table):
@@ -68,6 +68,7 @@ class _File(_Table):
     problem: _Part | None = None
     agents: list[_Agents] = Field(min_length=1)
     schedule: _Part | None = None
+    server: _Part | None = None
     run: _Run
     grid: dict[str, list[int | float]] = Field(default_factory=dict)
 
@@ -78,8 +79,10 @@ KEYS: dict[Any, type[BaseModel]] = {"agents": _Agents, "run": _Run}
 def load(path: str | Path, to_run: bool = True) -> Spec:
     """The setup, schedule and run that the TOML file at `path` describes; without `to_run` it needs no [schedule] and no steps.
 
-    Tables: [problem], [[agents]] (one for each group), [schedule], [run], and an optional [grid]. A table with a `type`
-    takes the arguments of that class as keys. The name of a .npy or .csv file beside the spec stands for its array.
+    Tables: [problem], [[agents]] (one for each group), [schedule], [run], and, if wanted, [server] and [grid]. A table with a `type`
+    takes the arguments of that class as keys; where an argument is a part itself, its value is such a table again. The name of a
+    .npy or .csv file beside the spec stands for its array. The keys of [grid] are those of `simulate`: names, or paths such as
+    agents.2.omega, with or without quotes.
 
     Raises:
         InvalidInput: if the file cannot be read, is not TOML, or describes something unknown or impossible.
@@ -87,7 +90,7 @@ def load(path: str | Path, to_run: bool = True) -> Spec:
     >>> from tempfile import TemporaryDirectory
     >>> text = '''
     ... problem = { type = "Quartic", dim = 3 }
-    ... agents = [{ count = 2, compressor = { type = "RandomSparsification", omega = 8 } }]
+    ... agents = [{ count = 2, compressor = { type = "EF21", inner = { type = "TopK", k = 1 } } }]
     ... schedule = { type = "Constant", eta = 0.1 }
     ... run = { steps = 20, x0 = 0.5 }
     ... '''
@@ -102,15 +105,12 @@ def load(path: str | Path, to_run: bool = True) -> Spec:
         return _read(path, to_run)
     except InvalidInput as error:
         raise InvalidInput(f"{path}: {error}") from error
+    except RecursionError as error:
+        raise InvalidInput(f"{path}: tables or lists lie too deep in each other.") from error
 
 
 def _read(path: Path, to_run: bool) -> Spec:
-    try:
-        file = _File.model_validate(tomllib.loads(_text(path)))
-    except tomllib.TOMLDecodeError as error:
-        raise InvalidInput(f"this is not valid TOML: {error}.") from error
-    except ValidationError as error:
-        raise InvalidInput(_explanation(error.errors()[0])) from error
+    file = _parsed(_text(path))
     require(file.schedule is not None or not to_run, 'the spec lacks "schedule"; add it.')
     require(file.run.steps is not None or not to_run, '[run] lacks "steps"; add it.')
     folder = path.parent
@@ -121,13 +121,41 @@ def _read(path: Path, to_run: bool) -> Spec:
         "there is no [problem], and not every group in [[agents]] has a problem of its own; add one or the other.",
     )
     run = file.run.model_dump(exclude_unset=True) | ({"grid": file.grid} if file.grid else {})
+    seed_of(run.get("seed", 0), "[run] seed")
     run["x0"] = _value("[run] x0", run["x0"], folder)
-    return Spec(Setup(base, *groups), _build("[schedule]", schedule, file.schedule, folder), run)
+    setup = Setup(base, *groups, server=_build("[server]", server, file.server, folder))
+    return Spec(setup, _build("[schedule]", schedule, file.schedule, folder), run)
+
+
+def _parsed(text: str) -> _File:
+    try:
+        tables = tomllib.loads(text)
+    except ValueError as error:  # also a number of thousands of digits
+        raise InvalidInput(f"this is not valid TOML: {error}.") from error
+    if isinstance(tables.get("grid"), dict):
+        tables["grid"] = _flat(tables["grid"])
+    try:
+        return _File.model_validate(tables)
+    except ValidationError as error:
+        raise InvalidInput(_explanation(error.errors()[0])) from error
+
+
+def _flat(table: dict[str, Any], path: str = "") -> dict[str, Any]:
+    """A table of tables as one table of paths: what TOML makes of keys with dots."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        below = _flat(value, f"{path}{key}.") if isinstance(value, dict) else {f"{path}{key}": value}
+        twice = sorted(flat.keys() & below)
+        require(
+            not twice, f'"{twice[0] if twice else ""}" stands twice in [grid], with quotes and without; leave one out.'
+        )
+        flat |= below
+    return flat
 
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # with the mark that some editors write before the first letter
     except OSError as error:
         raise InvalidInput(f"the spec cannot be read ({error.strerror}); give the path of a TOML file.") from error
     except UnicodeDecodeError as error:
@@ -145,23 +173,53 @@ def _build(table: str, module: ModuleType, part: _Part | None, folder: Path) -> 
     """The object that a table with a `type` describes: a class of `module`, called with the table's other keys."""
     if part is None:
         return None
-    require(part.type not in ELSEWHERE, f'{table}: a spec cannot hold "{part.type}"; {ELSEWHERE.get(part.type)}.')
+    kind = _kind(table, module, part)
+    given = {name: value for name, value in part.items() if name != "type"}
+    _check_arguments(table, kind, given)
+    arguments = {name: _argument(table, kind, name, value, folder) for name, value in given.items()}
+    return _named(table, kind, arguments)
+
+
+def _kind(table: str, module: ModuleType, part: _Part) -> type:
+    """The class that a table names."""
+    require("type" in part, f'{table} lacks "type"; add it.')
+    name = part["type"]
+    require(isinstance(name, str), f"type = {_short(name)} in {table}: it must be a text, the name of a class.")
+    require(name not in ELSEWHERE, f'{table}: a spec cannot hold "{name}"; {ELSEWHERE.get(name)}.')
     known = _classes(module)
-    require(part.type in known, f'{table}: unknown type "{part.type}". {nearest(part.type, known)}')
-    given = part.model_extra or {}
-    _check_arguments(table, known[part.type], given)
-    arguments = {name: _value(f"{table} {name}", value, folder) for name, value in given.items()}
-    return _named(table, known[part.type], arguments)
+    require(name in known, f'{table}: unknown type "{name}". {nearest(name, known)}')
+    return known[name]
+
+
+def _argument(table: str, kind: type, name: str, value: Any, folder: Path) -> Any:
+    """An argument of `kind`: a part for a table, where the class takes one."""
+    if not isinstance(value, dict):
+        return _value(f"{table} {name}", value, folder)
+    module = _module_of(kind, name)
+    if module is None:
+        raise InvalidInput(f"{table}: {name} of {kind.__name__} is a table, but no part belongs there; give a value.")
+    return _build(f"{table} {name}", module, value, folder)
+
+
+def _module_of(kind: type, name: str) -> ModuleType | None:
+    """The module whose classes the argument `name` of `kind` may be of; None where it is no part."""
+    hint = get_type_hints(kind).get(name)
+    options = [option for option in (get_args(hint) or (hint,)) if inspect.isclass(option)]
+    return next((module for module in MODULES if any(issubclass(option, _root(module)) for option in options)), None)
+
+
+def _root(module: ModuleType) -> type:
+    """`Problem`, `Noise`, …: what all parts of a module derive from."""
+    return getattr(module, _noun(module).capitalize())
 
 
 def _classes(module: ModuleType) -> dict[str, type]:
     """The public classes of `module` that a spec can name: those that derive from its `Problem`, `Noise`, ..."""
-    root = getattr(module, _noun(module).capitalize())
     public = {name: value for name, value in vars(module).items() if not name.startswith("_") and name not in ELSEWHERE}
     return {
         name: value
         for name, value in public.items()
-        if inspect.isclass(value) and issubclass(value, root) and not inspect.isabstract(value)
+        if inspect.isclass(value) and issubclass(value, _root(module)) and not inspect.isabstract(value)
     }
 
 
@@ -185,8 +243,8 @@ def _named(table: str, kind: type, arguments: dict[str, Any]) -> Any:
         return kind(**arguments)
     except InvalidInput as error:
         raise InvalidInput(f"{table}: {error}") from error
-    except (TypeError, ValueError) as error:
-        shown = ", ".join(f"{name} = {value!r}" for name, value in arguments.items())
+    except (TypeError, ValueError, OverflowError) as error:
+        shown = ", ".join(f"{name} = {_short(value)}" for name, value in arguments.items())
         cure = "check the kind of each value (numbers stand without quotes)"
         raise InvalidInput(f"{table}: {kind.__name__} cannot be made of {shown}; {cure}.") from error
 
@@ -197,23 +255,15 @@ def _value(where: str, value: Any, folder: Path) -> Any:
         return _array(where, folder / value)
     if not isinstance(value, list):
         return value
-    try:
-        return np.asarray(value, np.float64)
-    except (TypeError, ValueError) as error:
-        raise InvalidInput(
-            f"{where} must be a list of numbers, or of rows of equal length; it is {value!r}."
-        ) from error
+    # Yes and no are labels, and a problem that takes no labels refuses them itself.
+    return np.array(value) if all(isinstance(entry, bool) for entry in value) and value else numbers(where, value)
 
 
 def _array(where: str, path: Path) -> np.ndarray:
     try:
-        if path.suffix == ".npy":
-            return np.load(path, allow_pickle=False)
-        return np.loadtxt(path, delimiter=",", dtype=np.float64)
-    except OSError as error:
-        raise InvalidInput(f'{where}: the file "{path}" cannot be read ({error.strerror or error}).') from error
-    except ValueError as error:
-        raise InvalidInput(f'{where}: the file "{path}" does not hold an array of numbers ({error}).') from error
+        return read_array(path)
+    except InvalidInput as error:
+        raise InvalidInput(f"{where}: {error}") from error
 
 
 def _explanation(error: Any) -> str:
@@ -229,10 +279,16 @@ def _explanation(error: Any) -> str:
         case "list_type" if key == "agents":
             return "agents must be a list of tables; write [[agents]] with double brackets, once for each group."
         case "model_type" | "model_attributes_type" | "dict_type":
-            return f'"{key}" in {table} must be a table, such as {{ type = "..." }}; it is {error["input"]!r}.'
+            return f'"{key}" in {table} must be a table, such as {{ type = "..." }}; it is {_short(error["input"])}.'
     if place == ["grid"] and error["type"] != "list_type":
-        return f"{key} = {error['input']!r} in [grid]: every value must be a number."
-    return f"{key} = {error['input']!r} in {table}: {error['msg'].replace('Input should', 'it must')}."
+        return f"{key} = {_short(error['input'])} in [grid]: every value must be a number."
+    return f"{key} = {_short(error['input'])} in {table}: {error['msg'].replace('Input should', 'it must')}."
+
+
+def _short(value: Any) -> str:
+    """A value as Python writes it, in one line."""
+    line = " ".join(repr(value).split())
+    return line if len(line) <= 80 else line[:80] + "…"
 
 
 def _place(location: tuple[int | str, ...]) -> tuple[int | str, ...]:

@@ -180,23 +180,17 @@ def test_version():
     assert invoke("--version").stdout.startswith("stablestep ")
 
 
-@pytest.mark.parametrize(
-    ("before", "environment", "devices"),
-    [
-        ("pass", {}, min(len(os.sched_getaffinity(0)), cli.MOST_DEVICES)),
-        ("pass", {"JAX_NUM_CPU_DEVICES": "3"}, 3),
-        ("jax.devices()", {}, 1),
-    ],
-    ids=["every core", "what the user chose", "too late to choose"],
-)
-def test_the_library_leaves_jax_alone_and_the_command_spreads_over(before, environment, devices):
+def test_nothing_of_jax_is_configured(spec, tmp_path):
+    """A command computes as a script and a notebook do."""
     code = f"""if True:
-        import jax, stablestep.cli
-        assert not jax.config.jax_enable_x64
-        assert jax.config.jax_num_cpu_devices == {environment.get("JAX_NUM_CPU_DEVICES", -1)}
-        {before}
-        stablestep.cli.use_all_cores()
-        assert jax.device_count() == {devices}, jax.device_count()"""
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", **environment}
+        import jax
+        before = dict(jax.config.values)
+        import stablestep.cli
+        try:
+            stablestep.cli.app(["simulate", {str(spec)!r}, "--out", {str(tmp_path / "out")!r}])
+        except SystemExit as end:
+            assert end.code == 0
+        assert dict(jax.config.values) == before and jax.device_count() == 1"""
+    environment = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"} | {"JAX_PLATFORMS": "cpu"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

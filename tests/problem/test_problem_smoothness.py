@@ -93,7 +93,7 @@ def test_no_other_pair_beats_the_best(problem, gradient_norm):
 
 
 def test_pairs_outside_the_curve_raise():
-    with pytest.raises(InvalidInput, match=r"below \|a\|=2"):
+    with pytest.raises(InvalidInput, match=r"at least \|a\| = 2"):
         Cosh(1, a=-2.0).smoothness(1.9)
     assert Cosh(1, a=-2.0, scale=3.0).smoothness(2.0) == 12.0
 

@@ -1,9 +1,15 @@
-"""The command `stablestep`. Heavy imports wait until a command needs them, so that help is quick."""
+"""The command `stablestep`: every module here may hold a command. Heavy imports wait until one needs them, so that help is quick."""
 
-from stablestep.cli import critical, limits, reproduce, simulate
-from stablestep.cli.app import MOST_DEVICES, app, use_all_cores
+from importlib import import_module
+from pkgutil import iter_modules
 
-__all__ = ["MOST_DEVICES", "app", "critical", "limits", "main", "reproduce", "simulate", "use_all_cores"]
+from stablestep.cli.app import app
+
+__all__ = ["app", "main"]
+
+for _found in iter_modules(__path__):
+    if not _found.name.startswith("_"):
+        import_module(f"{__name__}.{_found.name}")
 
 
 def main() -> None:

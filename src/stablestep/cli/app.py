@@ -1,23 +1,64 @@
-"""The typer application, and what every command needs: all cores, and errors as one sentence."""
+"""The typer application, and what every command has: its examples in the help, and errors as one sentence."""
 
-import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import typer
+from typer.core import TyperGroup
 
+from stablestep.cli import screen
 from stablestep.errors import InvalidInput
+from stablestep.files import NotWritten
 
-MOST_DEVICES = 8
+F = TypeVar("F", bound=Callable[..., None])
+first_examples: dict[str, str] = {}
+
+
+class Commands(TyperGroup):
+    """All commands; whatever is wrong with the input or the machine, they end with one sentence and never with a traceback."""
+
+    def __init__(self, **settings: Any):
+        super().__init__(**settings | {"epilog": _epilog(*first_examples.values())})
+
+    def invoke(self, ctx: Any) -> Any:
+        with plain_errors():
+            return super().invoke(ctx)
+
+    def main(self, *arguments: Any, **settings: Any) -> Any:
+        screen.adapt()
+        try:
+            try:
+                return super().main(*arguments, **settings)
+            finally:
+                screen.flush()
+        except OSError as error:
+            screen.refused(error)
+            raise SystemExit(1) from error
+
 
 app = typer.Typer(
     name="stablestep",
+    cls=Commands,
     help="Which step size holds when gradients are noisy, compressed and the landscape is rough?",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+
+
+def command(*examples: str, more: str = "") -> Callable[[F], F]:
+    """Make a function the command of its name: `examples` and `more` end its help, and the first example that of `stablestep` itself."""
+
+    def register(function: F) -> F:
+        first_examples[function.__name__] = examples[0]
+        return app.command(epilog=_epilog(*examples) + more)(function)
+
+    return register
+
+
+def _epilog(*examples: str) -> str:
+    return "Examples:" + "".join(f"\n\n  {example}" for example in examples)
 
 
 def _version(wanted: bool) -> None:
@@ -28,14 +69,7 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(
-    epilog="Examples:\n\n"
-    "  stablestep reproduce --quick\n\n"
-    "  stablestep reproduce --only fig1.dcsgd --out report\n\n"
-    "  stablestep simulate spec.toml --out out\n\n"
-    "  stablestep limits spec.toml\n\n"
-    "  stablestep critical spec.toml"
-)
+@app.callback()
 def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
@@ -44,31 +78,29 @@ def _options(
     pass
 
 
-def use_all_cores() -> None:
-    """Let runs be spread over the processor's cores, which JAX counts as one device unless it is told otherwise."""
-    import jax
-
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    chosen = jax.config.jax_num_cpu_devices > 0  # pyright: ignore[reportAttributeAccessIssue]
-    if chosen or "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
-        return
-    try:
-        jax.config.update("jax_num_cpu_devices", min(available, MOST_DEVICES))
-    except RuntimeError:
-        # JAX has computed something already, so its devices are settled.
-        return
-
-
 @contextmanager
 def plain_errors() -> Iterator[None]:
+    """Say in one sentence what went wrong: exit status 2 for a wrong input, 1 for a machine that is too small, 130 after Ctrl-C."""
     try:
         yield
     except InvalidInput as error:
         fail(str(error), 2)
+    except NotWritten as error:
+        fail(str(error), 1)
     except KeyboardInterrupt:
         fail("Interrupted: nothing was written.", 130)
+    except MemoryError:
+        fail(TOO_LARGE, 1)
+    except RuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):  # as JAX says it
+            raise
+        fail(TOO_LARGE, 1)
+
+
+TOO_LARGE = "This does not fit into the memory; use fewer runs, agents or coordinates."
 
 
 def fail(message: str, status: int) -> None:
-    typer.echo(message, err=True)
+    """End the command with one sentence."""
+    screen.say(message)
     raise typer.Exit(status)

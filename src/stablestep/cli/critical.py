@@ -4,13 +4,12 @@ from typing import Annotated
 
 import typer
 
-from stablestep.cli.app import app, plain_errors, use_all_cores
+from stablestep.cli import screen
+from stablestep.cli.app import command
 from stablestep.cli.show import AsJson, Start, print_json, step
 
 
-@app.command(
-    epilog="Examples:\n\n  stablestep critical spec.toml\n\n  stablestep critical spec.toml --method simulation --json"
-)
+@command("stablestep critical spec.toml", "stablestep critical spec.toml --method simulation --json")
 def critical(
     spec: Start,
     method: Annotated[
@@ -21,29 +20,25 @@ def critical(
         ),
     ] = "rollouts",
     seed: Annotated[
-        int | None, typer.Option("--seed", help="Of every random number; by default that of [run].")
+        int | None, typer.Option("--seed", help=r"Of every random number; by default that of \[run].")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """The largest constant step that is safe from x0, measured (or computed) by the chosen method."""
-    with plain_errors():
-        use_all_cores()
-        from rich.console import Console
+    from stablestep.spec import load
+    from stablestep.stability import critical_step
 
-        from stablestep.spec import load
-        from stablestep.stability import critical_step
-
-        described = load(spec, to_run=False)
-        chosen = described.run.get("seed", 0) if seed is None else seed
-        found = critical_step(described.setup, x0=described.run["x0"], method=method, seed=chosen)
-        if as_json:
-            print_json(vars(found))
-            return
-        console = Console(highlight=False, markup=False)
-        interval = "" if found.low == found.high else f", interval {step(found.low)} – {step(found.high)}"
-        console.print(f"critical step {step(found.step)}{interval} ({found.status})")
-        console.print(f"{found.method}: {found.definition}", soft_wrap=True)
-        for name, value in found.details.items():
-            if not isinstance(value, dict):
-                console.print(f"{name}: {step(value) if isinstance(value, float) else value}")
-        console.print(f"cost: {found.cost} steps of one run")
+    described = load(spec, to_run=False)
+    chosen = described.run.get("seed", 0) if seed is None else seed
+    found = critical_step(described.setup, x0=described.run["x0"], method=method, seed=chosen)
+    if as_json:
+        print_json(vars(found))
+        return
+    console = screen.console(highlight=False, markup=False)
+    interval = "" if found.low == found.high else f", interval {step(found.low)} – {step(found.high)}"
+    console.print(f"critical step {step(found.step)}{interval} ({found.status})")
+    console.print(f"{found.method}: {found.definition}", soft_wrap=True)
+    for name, value in found.details.items():
+        if not isinstance(value, dict):
+            console.print(f"{name}: {step(value) if isinstance(value, float) else value}")
+    console.print(f"cost: {found.cost} steps of one run")

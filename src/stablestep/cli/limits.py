@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stablestep.cli.app import app, plain_errors, use_all_cores
+from stablestep.cli import screen
+from stablestep.cli.app import command
 from stablestep.cli.show import AsJson, Start, print_json, step
 
 if TYPE_CHECKING:
@@ -16,11 +17,11 @@ if TYPE_CHECKING:
 SDE = {"first": "classic (first order)", "new": "new"}
 
 
-@app.command(epilog="Examples:\n\n  stablestep limits spec.toml\n\n  stablestep limits spec.toml --epsilon 0.9 --json")
+@command("stablestep limits spec.toml", "stablestep limits spec.toml --epsilon 0.9 --json")
 def limits(
     spec: Start,
     epsilon: Annotated[
-        float, typer.Option("--epsilon", help="ε in (0, 1): towards 1, larger steps, worse bounds.")
+        float, typer.Option("--epsilon", help="In (0, 1): towards 1, larger steps, worse bounds.")
     ] = 0.5,
     L1: Annotated[
         float | None, typer.Option("--L1", help="Which pair (L0, L1); by default the best one at the start.")
@@ -28,24 +29,18 @@ def limits(
     as_json: AsJson = False,
 ) -> None:
     """Step limits of every theorem at the start (as P's Table 2), what dominates them, and what would buy a larger step."""
-    with plain_errors():
-        use_all_cores()
-        from rich.console import Console
+    from stablestep.spec import load
+    from stablestep.stability import advise
 
-        from stablestep.spec import load
-        from stablestep.stability import advise
-
-        described = load(spec, to_run=False)
-        found = advise(
-            described.setup, x0=described.run["x0"], epsilon=epsilon, L1=L1, seed=described.run.get("seed", 0)
-        )
-        if as_json:
-            print_json(as_record(found))
-            return
-        console = Console()
-        console.print(_table(found))
-        for line in _sentences(found):
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+    described = load(spec, to_run=False)
+    found = advise(described.setup, x0=described.run["x0"], epsilon=epsilon, L1=L1, seed=described.run.get("seed", 0))
+    if as_json:
+        print_json(as_record(found))
+        return
+    console = screen.console()
+    console.print(_table(found))
+    for line in _sentences(found):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def as_record(found: "Advice") -> dict[str, Any]:

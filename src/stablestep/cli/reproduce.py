@@ -5,14 +5,13 @@ from typing import Annotated
 
 import typer
 
-from stablestep.cli.app import app, fail, plain_errors, use_all_cores
+from stablestep.cli.app import command, fail
 
 
-@app.command(
-    epilog="Examples:\n\n"
-    "  stablestep reproduce\n\n"
-    "  stablestep reproduce --quick --out quick\n\n"
-    "  stablestep reproduce --only fig1.dsgd --only message.sign-mean --seed 7"
+@command(
+    "stablestep reproduce --quick",
+    "stablestep reproduce --only fig1.dcsgd --out report",
+    "stablestep reproduce --only fig1.dsgd --only message.sign-mean --seed 7",
 )
 def reproduce(
     quick: Annotated[
@@ -28,12 +27,10 @@ def reproduce(
     seed: Annotated[int, typer.Option("--seed", help="Of every random number.")] = 0,
 ) -> None:
     """Reproduce the papers' figures and say, claim by claim, what holds: DIR/report.html."""
-    with plain_errors():
-        use_all_cores()
-        from stablestep.reproduce import Interrupted
-        from stablestep.reproduce import reproduce as run
+    from stablestep.reproduce import Interrupted
+    from stablestep.reproduce import reproduce as run
 
-        try:
-            run(out, quick=quick, only=tuple(only or ()), seed=seed)
-        except Interrupted as interrupted:
-            fail(str(interrupted), 130)
+    try:
+        run(out, quick=quick, only=tuple(only or ()), seed=seed)
+    except Interrupted as interrupted:
+        fail(str(interrupted), 130)

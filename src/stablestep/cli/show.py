@@ -7,15 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
-Start = Annotated[Path, typer.Argument(metavar="SPEC.toml", help="The problem, the agents, and x0 in [run].")]
+Start = Annotated[Path, typer.Argument(metavar="SPEC.toml", help=r"The problem, the agents, and x0 in \[run].")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def print_json(record: dict[str, Any]) -> None:
-    """Print a record of numbers, texts, lists and arrays; JSON has no infinity (null), and its keys are texts."""
+    """Print a record of numbers, texts, lists and arrays as JSON in ASCII; it has no infinity (null), and its keys are texts."""
     from stablestep.claim import plain
 
-    typer.echo(json.dumps(plain(record), indent=2, ensure_ascii=False, allow_nan=False))
+    print(json.dumps(plain(record), indent=2, allow_nan=False))
 
 
 def step(value: float | None) -> str:

@@ -1,13 +1,14 @@
 """`stablestep simulate`."""
 
-import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stablestep.cli.app import app, plain_errors, use_all_cores
-from stablestep.errors import require
+from stablestep.cli import screen
+from stablestep.cli.app import command
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -16,14 +17,13 @@ if TYPE_CHECKING:
 ROWS = 12
 
 
-@app.command(
-    epilog="Example:\n\n"
-    "  stablestep simulate spec.toml --out out\n\n"
-    "where spec.toml holds, for instance:\n\n"
+@command(
+    "stablestep simulate spec.toml --out out",
+    more="\n\nwhere spec.toml holds, for instance:\n\n"
     '  problem = { type = "Quartic", dim = 1000 }\n\n'
     '  agents = [{ count = 16, noise = { type = "Gaussian", sigma1 = 0.1 } }]\n\n'
     '  schedule = { type = "Constant", eta = 0.1 }\n\n'
-    "  run = { x0 = 0.5, steps = 60, runs = 200 }"
+    "  run = { x0 = 0.5, steps = 60, runs = 200 }",
 )
 def simulate(
     spec: Annotated[
@@ -32,43 +32,45 @@ def simulate(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the result goes.")] = Path("out"),
 ) -> None:
     """Simulate what a spec describes: DIR/result.nc, DIR/loss.png and DIR/loss.svg, and a table here."""
-    with plain_errors():
-        use_all_cores()
-        from rich.console import Console
-        from rich.progress import Progress
+    from stablestep.files import make_folders, writable, write_files
+    from stablestep.simulate import simulate as run
+    from stablestep.spec import load
 
-        from stablestep.report import writable
-        from stablestep.simulate import simulate as run
-        from stablestep.spec import load
-
-        described = load(spec)
-        with writable(out):
-            out.mkdir(parents=True, exist_ok=True)
-            require(os.access(out, os.W_OK), f'cannot write to the folder "{out}": choose another with --out')
-        with Progress(console=Console(stderr=True), transient=True) as bars:
-            task = bars.add_task("simulating", total=1.0)
-            shown: dict[str, Any] = {"progress": lambda done: bars.update(task, completed=done)}
-            result = run(described.setup, schedule=described.schedule, **described.run, **shown)
-        console = Console()
-        console.print(_table(result))
-        console.print(_provenance(result), style="dim", highlight=False, markup=False)
-        with writable(out):
-            names = _save(result, out)
-        console.print(f"Written to {out}: {', '.join(names)}", soft_wrap=True, highlight=False, markup=False)
+    described = load(spec)
+    with writable(out):
+        make_folders(out)
+    with _progress() as progress:
+        result = run(described.setup, schedule=described.schedule, **described.run, **progress)
+    files = _files(result)
+    with writable(out):
+        write_files({out / name: content for name, content in files.items()})
+    console = screen.console()
+    console.print(_table(result))
+    console.print(_provenance(result), style="dim", highlight=False, markup=False)
+    console.print(f"Written to {out}: {', '.join(files)}", soft_wrap=True, highlight=False, markup=False)
 
 
-def _save(result: "xr.Dataset", out: Path) -> list[str]:
-    """Write the result and its picture; the names of the files."""
+@contextmanager
+def _progress() -> Iterator[dict[str, Any]]:
+    """What shows how far a simulation is, where somebody can see it."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
+        task = bars.add_task("simulating", total=1.0)
+        yield {"progress": lambda done: bars.update(task, completed=done)}
+
+
+def _files(result: "xr.Dataset") -> dict[str, bytes]:
+    """The result and its picture."""
     from stablestep import plot
-    from stablestep.report import Figure, replace
+    from stablestep.report import Figure, netcdf
 
     figure, ax = plot.panels()
     plot.loss(_flat(result), ax)
     picture = Figure("loss", figure, "")
-    replace(out / "result.nc", lambda draft: result.to_netcdf(draft, engine="h5netcdf"))
-    replace(out / "loss.png", picture.png)
-    replace(out / "loss.svg", picture.svg)
-    return ["result.nc", "loss.png", "loss.svg"]
+    return {"result.nc": netcdf(result), "loss.png": picture.png, "loss.svg": picture.svg}
 
 
 def _flat(result: "xr.Dataset") -> "xr.Dataset":

@@ -4,7 +4,7 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from stablestep.compressor.base import Compressor
-from stablestep.errors import checked, instance, is_number, one_of, positive, require, shown
+from stablestep.errors import checked, flag, instance, is_number, one_of, positive, require, shown
 
 STEPS = ("inside", "outside")
 
@@ -140,7 +140,7 @@ class EF21(Wrapper):
     """
 
     inner: Compressor = eqx.field(converter=_inner)
-    warm: bool = eqx.field(static=True, default=False)
+    warm: bool = eqx.field(static=True, default=False, converter=checked(flag, "warm"))
 
     def memory(self, gradient, exact):
         inner = self.inner.memory(gradient, exact)
@@ -185,7 +185,7 @@ class Momentum(Wrapper):
 
     inner: Compressor = eqx.field(converter=_inner)
     beta: float = eqx.field(converter=momentum)
-    warm: bool = eqx.field(static=True, default=False)
+    warm: bool = eqx.field(static=True, default=False, converter=checked(flag, "warm"))
 
     def memory(self, gradient, exact):
         if self.warm:

@@ -10,7 +10,7 @@ import lineax as lx
 
 from stablestep.compressor.base import FLOAT, Compressor, Operator, Vector, diagonal, index_bits
 from stablestep.compressor.kept import checked_amount, kept
-from stablestep.errors import at_least_zero, instance, require, whole
+from stablestep.errors import at_least_zero, flag, require, whole
 
 
 class Mask(Compressor):
@@ -79,7 +79,7 @@ class RandomSparsification(Mask):
     stored: ClassVar[dict[str, str]] = {"omega": "sparsity"}  # omega is the method that every compressor has
 
     def __init__(self, omega, scaled=True):
-        self.sparsity, self.scaled = at_least_zero("omega", omega), instance("scaled", scaled, bool, "True")
+        self.sparsity, self.scaled = at_least_zero("omega", omega), flag("scaled", scaled)
 
     def compress(self, uniform, gradient):
         stretch = 1 + self.sparsity
@@ -136,7 +136,7 @@ class RandK(Mask):
             block is None or k is None or k % block == 0,
             f"RandK: k is {k}, but must be a multiple of block = {block}; use k = {block} · n or fraction=….",
         )
-        self.scaled = instance("scaled", scaled, bool, "True")
+        self.scaled = flag("scaled", scaled)
 
     def units(self, dim: int) -> tuple[int, int]:
         """(B, n): how many units there are, and how many are kept."""

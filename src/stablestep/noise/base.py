@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from numpy.typing import ArrayLike
 
-from stablestep.errors import InvalidInput, require
+from stablestep.errors import InvalidInput, numbers, require, shown
 from stablestep.problem import Problem
 from stablestep.stream import Lane
 
@@ -94,11 +94,11 @@ def sides(gradient: Vector, wrong: Vector) -> tuple[Vector, Vector]:
 
 
 def deviation(name: str, value: ArrayLike) -> float | np.ndarray:
-    array = np.asarray(value, float)
-    require(array.ndim <= 1, f"{name} must be a number or one number for each coordinate, but has shape {array.shape}.")
+    array = numbers(name, value)
+    require(array.ndim <= 1, f"{name} has shape {array.shape}, but must be a number or one for each coordinate.")
     require(
         bool(np.all(np.isfinite(array)) and np.all(array >= 0)),
-        f"{name} is {value}, but must be finite and at least 0.",
+        f"{name} is {shown(value)}, but must be finite and at least 0.",
     )
     return float(array) if array.ndim == 0 else array
 

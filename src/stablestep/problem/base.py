@@ -3,17 +3,15 @@
 import math
 from abc import abstractmethod
 from collections.abc import Callable
-from numbers import Integral
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
-from numpy.typing import ArrayLike
 from scipy.optimize import minimize_scalar
 
-from stablestep.errors import InvalidInput, require
+from stablestep.errors import InvalidInput, at_least_zero, is_number, require, shown
 
 Vector = Float[Array, " d"]
 Scalar = Float[Array, ""]
@@ -158,54 +156,32 @@ def cast_like(x, tree):
     return jax.tree.map(cast, tree)
 
 
-def float_array(values: ArrayLike) -> np.ndarray:
-    """A float64 copy of the user's numbers."""
-    try:
-        return np.array(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InvalidInput(
-            f"Expected an array of numbers, got {repr(values)[:80]}; give numbers, in rows of equal length."
-        ) from error
-
-
-def require_dim(name: str, dim: int) -> None:
-    """Raise unless dim is an integer of at least 1."""
-    whole = isinstance(dim, Integral) and not isinstance(dim, bool)
-    require(whole and dim >= 1, f"{name}: dim must be an integer of at least 1, got {dim!r}; give the length of x.")
-
-
-def require_positive(name: str, symbol: str, value: float) -> None:
-    """Raise unless value is a positive finite number."""
-    require(
-        0 < value < math.inf, f"{name}: {symbol} must be a positive finite number, got {value!r}; give {symbol} > 0."
-    )
-
-
 def require_finite(name: str, what: str, values: np.ndarray) -> None:
     """Raise if any entry is NaN or infinite, naming the first."""
     bad = np.argwhere(~np.isfinite(values))
     if len(bad):
         where = tuple(int(i) for i in bad[0])
         raise InvalidInput(
-            f"{name}: {what} has {values[where]} at index {where} ({len(bad)} such entries); remove or impute them."
+            f"{name}: {what} has {values[where]} at index {where} ({len(bad)} such entries), but must be finite; "
+            "remove or impute them."
         )
 
 
 def checked_L1(name: str, L1: float, above_zero: bool = False) -> float:
     """L1 as a float; raises if it is negative, not finite, or 0 where no pair has L1 = 0."""
-    require(0 <= L1 < math.inf, f"{name}: L1 must be a finite number of at least 0, got {L1!r}; give L1 >= 0.")
+    found = at_least_zero(f"{name}: L1", L1)
     require(
-        not above_zero or L1 > 0,
-        f"{name}: no (L0, L1) pair has L1=0 because the Hessian is unbounded; give L1 > 0, such as 1.",
+        not above_zero or found > 0,
+        f"{name}: L1 is 0, but must be greater than 0 because the Hessian is unbounded; give L1 > 0, such as 1.",
     )
-    return float(L1)
+    return found
 
 
 def checked_minimum(name: str, minimum: float | None) -> float | None:
     """The user's infimum as a float; raises if it is not finite."""
     require(
-        minimum is None or math.isfinite(minimum),
-        f"{name}: minimum must be a finite number, got {minimum!r}; leave it out if the infimum is unknown or -∞.",
+        minimum is None or (is_number(minimum) and math.isfinite(minimum)),
+        f"{name}: minimum is {shown(minimum)}, but must be a finite number; leave it out if the infimum is unknown or -∞.",
     )
     return None if minimum is None else float(minimum)
 
@@ -213,8 +189,8 @@ def checked_minimum(name: str, minimum: float | None) -> float | None:
 def require_norm(gradient_norm: float) -> None:
     """Raise unless the gradient norm is positive and finite."""
     require(
-        0 < gradient_norm < math.inf,
-        f"best_L1: gradient_norm must be positive and finite, got {gradient_norm!r}; "
+        is_number(gradient_norm) and 0 < gradient_norm < math.inf,
+        f"best_L1: gradient_norm is {shown(gradient_norm)}, but must be a finite number greater than 0; "
         "at a stationary point choose the L1 of a typical gradient instead.",
     )
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from stablestep.errors import require
+from stablestep.errors import at_least_zero, numbers, require
 from stablestep.problem.base import (
     Scalar,
     SumProblem,
@@ -17,7 +17,6 @@ from stablestep.problem.base import (
     cast_like,
     checked_L1,
     checked_minimum,
-    float_array,
     require_finite,
     require_norm,
 )
@@ -27,12 +26,11 @@ def _require_data(name: str, features: np.ndarray, what: str, targets: np.ndarra
     """Raise unless features [n, d] and targets [n] are finite and agree in length."""
     require(
         features.ndim == 2 and features.size > 0,
-        f"{name}: the features must be a non-empty (n, d) array, got shape {features.shape}; give one row per datum.",
+        f"{name}: the features have shape {features.shape}, but must be a non-empty (n, d) array with one row per datum.",
     )
     require(
         targets.shape == features.shape[:1],
-        f"{name}: {features.shape[0]} rows of features need {features.shape[0]} {what}, got shape {targets.shape}; "
-        "give one per row.",
+        f"{name}: the {what} have shape {targets.shape}, but must be {features.shape[0]}, one for each row of the features.",
     )
     require_finite(name, "the array of features", features)
     require_finite(name, f"the array of {what}", targets)
@@ -40,11 +38,12 @@ def _require_data(name: str, features: np.ndarray, what: str, targets: np.ndarra
 
 def _signs(labels: ArrayLike) -> np.ndarray:
     """Labels ±1; 0/1 become ±1."""
-    given = float_array(labels)
+    yes_or_no = np.asarray(labels).dtype == bool
+    given = np.array(labels, np.float64) if yes_or_no else numbers("Logistic: the array of labels", labels)
     found = set(np.unique(given).tolist())
     require(
         found <= {-1.0, 1.0} or found <= {0.0, 1.0},
-        f"Logistic: labels must be -1 and 1 (or 0 and 1), got {sorted(found)[:5]}; map the two classes to -1 and 1.",
+        f"Logistic: the labels are {sorted(found)[:5]}, but must be -1 and 1 (or 0 and 1); map the two classes to -1 and 1.",
     )
     return np.where(given > 0, 1.0, -1.0)
 
@@ -68,11 +67,10 @@ class Logistic(SumProblem):
     l2: float
 
     def __init__(self, features: ArrayLike, labels: ArrayLike, l2: float = 0.0):
-        self.features = float_array(features)
+        self.features = numbers("Logistic: the array of features", features)
         self.labels = _signs(labels)
-        self.l2 = l2
+        self.l2 = at_least_zero("Logistic: l2", l2)
         _require_data("Logistic", self.features, "labels", self.labels)
-        require(0 <= l2 < math.inf, f"Logistic: l2 must be a finite number of at least 0, got {l2!r}; give l2=0.")
 
     @property
     def dim(self) -> int:
@@ -131,8 +129,8 @@ class PhaseRetrieval(SumProblem):
     known_minimum: float | None = eqx.field(static=True)
 
     def __init__(self, a: ArrayLike, y: ArrayLike, minimum: float | None = None):
-        self.a = float_array(a)
-        self.y = float_array(y)
+        self.a = numbers("PhaseRetrieval: the array of features", a)
+        self.y = numbers("PhaseRetrieval: the array of intensities", y)
         self.known_minimum = checked_minimum("PhaseRetrieval", minimum)
         _require_data("PhaseRetrieval", self.a, "intensities", self.y)
 

@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from stablestep.errors import InvalidInput, require
-from stablestep.problem.base import Problem, Scalar, Vector, cast_like, float_array, require_finite
+from stablestep.errors import InvalidInput, numbers, require, shown
+from stablestep.problem.base import Problem, Scalar, Vector, cast_like, require_finite
 from stablestep.problem.quadratic import Quadratic
 
 
@@ -30,7 +30,7 @@ class Mixture(Problem):
 
     def __init__(self, problems: Sequence[Problem], weights: ArrayLike):
         self.problems = tuple(problems)
-        self.weights = float_array(weights)
+        self.weights = numbers("Mixture: the array of weights", weights)
         _require_problems(self.problems)
         _require_weights(self.weights, len(self.problems))
 
@@ -94,25 +94,25 @@ def _full(problem: Quadratic) -> np.ndarray:
 
 
 def _require_problems(problems: tuple[Problem, ...]) -> None:
-    require(len(problems) > 0, "Mixture: got no problems; give at least one.")
+    require(len(problems) > 0, "Mixture: there are no problems; give at least one.")
     for problem in problems:
         require(
             isinstance(problem, Problem),
-            f"Mixture: expected problems, got {repr(problem)[:80]}; wrap a function as Function(f, dim).",
+            f"Mixture: {shown(problem)} is among the problems, but must be a Problem; wrap a function as Function(f, dim).",
         )
     dims = [problem.dim for problem in problems]
-    require(len(set(dims)) == 1, f"Mixture: all problems need one dimension, got dim={dims}; use x of one length.")
+    require(len(set(dims)) == 1, f"Mixture: the problems have dim = {dims}, but must have one; use x of one length.")
 
 
 def _require_weights(weights: np.ndarray, count: int) -> None:
     require(
         weights.shape == (count,),
-        f"Mixture: {count} problems need {count} weights, got shape {weights.shape}; give one per problem.",
+        f"Mixture: the weights have shape {weights.shape}, but must be {count}, one for each problem.",
     )
     require_finite("Mixture", "the array of weights", weights)
     total = float(np.sum(weights))
     require(
         np.min(weights) >= 0 and abs(total - 1) < 1e-6,
-        f"Mixture: weights must be at least 0 and sum to 1, got {weights.tolist()} with sum {total}; "
+        f"Mixture: the weights are {shown(weights.tolist())} with sum {total}, but must be at least 0 and sum to 1; "
         "divide them by their sum.",
     )

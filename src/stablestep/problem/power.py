@@ -1,22 +1,13 @@
 """Sums of one coordinate function: even powers and cosh. Their curve of (L0, L1) pairs is that of one coordinate."""
 
-from numbers import Integral
 from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from stablestep.errors import require
-from stablestep.problem.base import (
-    Problem,
-    Scalar,
-    Vector,
-    checked_L1,
-    require_dim,
-    require_norm,
-    require_positive,
-)
+from stablestep.errors import checked, is_number, positive, require, shown, whole
+from stablestep.problem.base import Problem, Scalar, Vector, checked_L1, require_norm
 
 
 class _Power(Problem):
@@ -66,11 +57,8 @@ class Quartic(_Power):
     (1.0, 1.0)
     """
 
-    dim: int = eqx.field(static=True)
+    dim: int = eqx.field(static=True, converter=checked(whole, "Quartic: dim"))
     power: ClassVar[int] = 4
-
-    def __check_init__(self):
-        require_dim("Quartic", self.dim)
 
 
 class EvenPower(_Power):
@@ -83,17 +71,20 @@ class EvenPower(_Power):
     16.0
     """
 
-    dim: int = eqx.field(static=True)
-    power: int = eqx.field(static=True)
+    dim: int = eqx.field(static=True, converter=checked(whole, "EvenPower: dim"))
+    power: int = eqx.field(static=True, converter=checked(whole, "EvenPower: power", least=2))
 
     def __check_init__(self):
-        require_dim("EvenPower", self.dim)
-        whole = isinstance(self.power, Integral) and not isinstance(self.power, bool)
         require(
-            whole and self.power >= 2 and self.power % 2 == 0,
-            f"EvenPower: power must be an even integer of at least 2, got {self.power!r}; an odd power has no minimum, "
-            "so give 2, 4, 6, ...",
+            self.power % 2 == 0,
+            f"EvenPower: power is {self.power}, but must be even: an odd power has no minimum; give 2, 4, 6, ….",
         )
+
+
+def _steepness(a) -> float:
+    fits = is_number(a) and 0 < abs(a) < float("inf")
+    require(fits, f"Cosh: a is {shown(a)}, but must be a finite number other than 0, such as 1.")
+    return float(a)
 
 
 class Cosh(Problem):
@@ -107,16 +98,9 @@ class Cosh(Problem):
     (1.5, 1.5, 2.0)
     """
 
-    dim: int = eqx.field(static=True)
-    a: float = 1.0
-    scale: float = 1.0
-
-    def __check_init__(self):
-        require_dim("Cosh", self.dim)
-        require(
-            0 < abs(self.a) < float("inf"), f"Cosh: a must be a finite number other than 0, got {self.a!r}; give a=1."
-        )
-        require_positive("Cosh", "scale", self.scale)
+    dim: int = eqx.field(static=True, converter=checked(whole, "Cosh: dim"))
+    a: float = eqx.field(default=1.0, converter=_steepness)
+    scale: float = eqx.field(default=1.0, converter=checked(positive, "Cosh: scale"))
 
     def value(self, x: Vector) -> Scalar:
         return self.scale * jnp.sum(jnp.cosh(self.a * x))
@@ -143,7 +127,6 @@ class Cosh(Problem):
         L1 = checked_L1("Cosh", L1)
         require(
             self.smallest_L1 <= L1,
-            f"Cosh: no (L0, L1) pair has L1={L1} below |a|={self.smallest_L1}, because f'' outgrows L1·|f'|; "
-            f"give L1 >= {self.smallest_L1}.",
+            f"Cosh: L1 is {L1}, but must be at least |a| = {self.smallest_L1}, because f'' outgrows L1·|f'| below it.",
         )
         return float(self.scale) * float(self.a) ** 2

@@ -5,25 +5,24 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from stablestep.errors import InvalidInput, require
+from stablestep.errors import InvalidInput, numbers, require
 from stablestep.problem.base import (
     Problem,
     Scalar,
     Vector,
     cast_like,
     checked_L1,
-    float_array,
     require_finite,
     require_norm,
 )
 
 
 def _symmetric(given: ArrayLike) -> np.ndarray:
-    matrix = float_array(given)
+    matrix = numbers("Quadratic: the matrix", given)
     square = matrix.ndim == 2 and matrix.shape[0] == matrix.shape[1]
     require(
         matrix.size > 0 and (matrix.ndim == 1 or square),
-        f"Quadratic: expected a (d, d) matrix or d eigenvalues, got shape {matrix.shape}; for d=1 give [value].",
+        f"Quadratic: the matrix has shape {matrix.shape}, but must be (d, d), or d eigenvalues; for d = 1 give [value].",
     )
     require_finite("Quadratic", "the matrix", matrix)
     return matrix if matrix.ndim == 1 else _symmetric_part(matrix)
@@ -34,8 +33,8 @@ def _symmetric_part(matrix: np.ndarray) -> np.ndarray:
     i, j = np.unravel_index(np.argmax(gap), gap.shape)
     if gap[i, j] > 1e-6 * np.max(np.abs(matrix)):
         raise InvalidInput(
-            f"Quadratic: the matrix must be symmetric, but entry ({i}, {j}) is {matrix[i, j]} and entry ({j}, {i}) is "
-            f"{matrix[j, i]}; give (Q + Q.T) / 2, which defines the same f."
+            f"Quadratic: entry ({i}, {j}) of the matrix is {matrix[i, j]} and entry ({j}, {i}) is {matrix[j, i]}, but the matrix "
+            "must be symmetric; give (Q + Q.T) / 2, which defines the same f."
         )
     return (matrix + matrix.T) / 2
 

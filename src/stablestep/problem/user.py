@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from stablestep.errors import InvalidInput, require
+from stablestep.errors import InvalidInput, require, shown, whole
 from stablestep.problem.base import (
     Problem,
     Scalar,
@@ -19,7 +19,6 @@ from stablestep.problem.base import (
     cast_like,
     checked_L1,
     checked_minimum,
-    require_dim,
 )
 
 
@@ -51,11 +50,12 @@ class Function(Problem):
         smoothness: Callable[[float], float] | None = None,
         smallest_L1: float = 0.0,
     ):
-        require_dim("Function", dim)
-        _require_scalar("Function", "f(x)", f, _vector(dim))
+        self.dim = whole("Function: dim", dim)
+        _require_scalar("Function", "f(x)", f, _vector(self.dim))
         self.function = as_module(f)
-        self.dim = dim
         self.known_minimum = checked_minimum("Function", minimum)
+        known = smoothness is None or callable(smoothness)
+        require(known, f"Function: smoothness is {shown(smoothness)}, but must be a function L1 -> L0.")
         self.curve = smoothness
         self.known_smallest_L1 = checked_L1("Function", smallest_L1)
 
@@ -95,12 +95,12 @@ class FiniteSum(SumProblem):
     known_minimum: float | None = eqx.field(static=True)
 
     def __init__(self, f: Callable[[Vector, PyTree], Scalar], data: PyTree, dim: int, minimum: float | None = None):
-        require_dim("FiniteSum", dim)
+        self.dim = whole("FiniteSum: dim", dim)
         self.data = jax.tree.map(np.asarray, data)
         _require_data(self.data)
-        _require_scalar("FiniteSum", "loss(x, datum)", f, _vector(dim), _one_datum(_vector(dim), self.data))
+        x = _vector(self.dim)
+        _require_scalar("FiniteSum", "loss(x, datum)", f, x, _one_datum(x, self.data))
         self.function = as_module(f)
-        self.dim = dim
         self.known_minimum = checked_minimum("FiniteSum", minimum)
 
     def loss(self, x: Vector, datum: PyTree) -> Scalar:
@@ -132,8 +132,8 @@ def _read_curve(curve: Callable[[float], float], L1: float) -> float:
         L0 = math.inf
     require(
         0 <= L0 < math.inf,
-        f"Function: your smoothness curve gives L0={L0} at L1={L1}; it must give a finite L0 >= 0, "
-        "so choose an L1 for which a pair exists.",
+        f"Function: your smoothness curve gives L0 = {L0} at L1 = {L1}, but must give a finite L0 of at least 0; "
+        "choose an L1 for which a pair exists.",
     )
     return L0
 
@@ -148,20 +148,19 @@ def _vector(dim: int) -> jax.ShapeDtypeStruct:
 
 
 def _require_scalar(name: str, call: str, function: Callable, *arguments) -> None:
-    given = repr(function)[:80]
-    require(callable(function), f"{name}: f must be a function, got {given}; give one written with jax.numpy.")
+    require(callable(function), f"{name}: f is {shown(function)}, but must be a function written with jax.numpy.")
     try:
         out = jax.eval_shape(function, *arguments)
     except Exception as error:
         raise InvalidInput(
             f"{name}: {call} failed on a vector of {arguments[0].shape[0]} entries with "
-            f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''} "
-            "Write it with jax.numpy, for vectors of that length."
+            f"{type(error).__name__} ({str(error).splitlines()[0] if str(error) else ''}); "
+            "write it with jax.numpy, for vectors of that length."
         ) from error
     shape, dtype = getattr(out, "shape", None), getattr(out, "dtype", None)
     require(
         shape == () and dtype is not None and jnp.issubdtype(dtype, jnp.floating),
-        f"{name}: {call} must return one floating-point number, got shape {shape} and type {dtype}; "
+        f"{name}: {call} has shape {shape} and type {dtype}, but must be one floating-point number; "
         "reduce it, for example with jnp.sum or jnp.mean.",
     )
 
@@ -172,9 +171,12 @@ def _require_data(data: PyTree) -> None:
     shapes = sorted({leaf.shape for leaf in leaves})
     require(
         len(lengths) == 1 and not lengths & {None, 0},
-        f"FiniteSum: every array of data needs the same leading axis of length n >= 1, got shapes {shapes}; "
+        f"FiniteSum: the arrays of data have shapes {shapes}, but must have the same leading axis of length n >= 1; "
         "give arrays (not lists) with one entry per data point in each.",
     )
     for leaf in leaves:
         bad = int(np.sum(~np.isfinite(leaf))) if np.issubdtype(leaf.dtype, np.floating) else 0
-        require(bad == 0, f"FiniteSum: data have {bad} entries that are NaN or infinite; remove or impute them.")
+        require(
+            bad == 0,
+            f"FiniteSum: {bad} entries of data are NaN or infinite, but must be finite; remove or impute them.",
+        )

@@ -5,7 +5,8 @@ import math
 import equinox as eqx
 import jax.numpy as jnp
 
-from stablestep.problem.base import Problem, Scalar, Vector, checked_L1, require_dim, require_positive
+from stablestep.errors import checked, flag, positive, whole
+from stablestep.problem.base import Problem, Scalar, Vector, checked_L1
 
 
 class DoubleWell(Problem):
@@ -22,13 +23,9 @@ class DoubleWell(Problem):
     True
     """
 
-    dim: int = eqx.field(static=True)
-    b: float = 1.0
-    radial: bool = eqx.field(static=True, default=False)
-
-    def __check_init__(self):
-        require_dim("DoubleWell", self.dim)
-        require_positive("DoubleWell", "b", self.b)
+    dim: int = eqx.field(static=True, converter=checked(whole, "DoubleWell: dim"))
+    b: float = eqx.field(default=1.0, converter=checked(positive, "DoubleWell: b"))
+    radial: bool = eqx.field(static=True, default=False, converter=checked(flag, "DoubleWell: radial"))
 
     def value(self, x: Vector) -> Scalar:
         squared = jnp.sum(x**2) if self.radial else x**2

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from stablestep.errors import InvalidInput, one_of, require, whole
+from stablestep.errors import InvalidInput, numbers, one_of, require, shown, whole, within
 from stablestep.problem import Problem
 from stablestep.record.chunks import within_memory
 from stablestep.stream import Family, Stream
@@ -69,10 +69,11 @@ def _probe(problem: Problem, points):
 
 def _given(x0, dim: int, runs: int, dtype):
     try:
-        point = np.asarray(x0, dtype)
-    except (TypeError, ValueError) as error:
+        with np.errstate(over="ignore"):  # what is too large for the dtype is refused as not finite
+            point = numbers("x0", x0).astype(dtype)
+    except InvalidInput as error:
         raise InvalidInput(
-            f"x0 is {x0!r}, but must be a number, a vector of length {dim}, or a function of a key."
+            f"x0 is {shown(x0)}, but must be a number, a vector of length {dim}, or a function of a key."
         ) from error
     require(
         point.shape in ((), (dim,)), f"x0 has shape {point.shape}, but must be a number or a vector of length {dim}."
@@ -94,8 +95,7 @@ def ball_radius(radius, points: Float[Array, "runs d"]) -> float:
     """The radius of the ball whose leaving is divergence: as given, or 10⁴ max(1, ‖x0‖)."""
     if radius is None:
         return 1e4 * max(1.0, float(np.max(np.linalg.norm(np.asarray(points), axis=1))))
-    require(np.ndim(radius) == 0 and 0 < radius < 1e18, f"radius is {radius}, but must be between 0 and 1e18.")
-    return float(radius)
+    return within("radius", radius, 0, 1e18)
 
 
 def describe(part) -> str:

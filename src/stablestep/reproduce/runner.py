@@ -24,7 +24,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from stablestep.errors import nearest, require
+from stablestep.errors import nearest, require, seed_of
 from stablestep.report import Section, measurement, number, prepare, write
 from stablestep.reproduce.context import Context
 
@@ -166,7 +166,7 @@ def reproduce(
     Raises `InvalidInput` for an unknown id or a folder that cannot be written, and `Interrupted` on Ctrl-C. Whatever
     stops it, the sections finished before are in the report, which names the others.
     """
-    only = tuple(only)
+    only, seed = tuple(only), seed_of(seed)
     console = console or Console(stderr=True)
     entries = select(only, sections, quick)
     prepare(out)
@@ -295,7 +295,7 @@ def _shared(jobs: int, entries: Sequence[Entry], quick: bool, seed: int, display
     """The sections as they finish, this process from the first on and others from the last on: compilation uses one core only."""
     rest, theirs, lock = deque(entries), {}, Lock()
     # Not forked: JAX has threads, which a fork loses.
-    pool = ProcessPoolExecutor(jobs - 1, get_context("spawn"), _prepare_worker, (_cpu_devices(),))
+    pool = ProcessPoolExecutor(jobs - 1, get_context("spawn"), _prepare_worker)
 
     def give(_: Any = None) -> None:
         """Hand out one more; not all at once, as those that wait for another process cannot be had back."""
@@ -331,17 +331,8 @@ def _taken(theirs: dict[Future, Entry], done: Iterable[Future], display: Display
         yield entry.name, section
 
 
-def _cpu_devices() -> int:
-    import jax
-
-    return jax.config.jax_num_cpu_devices  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def _prepare_worker(cpu_devices: int) -> None:
-    import jax
-
+def _prepare_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that waits for this one deals with Ctrl-C
-    jax.config.update("jax_num_cpu_devices", cpu_devices)
     gc.set_threshold(100_000)  # tracing makes many objects, and hardly any garbage
 
 
