@@ -5,8 +5,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stablestep import compressor, message, noise, plot, problem, student
+from stablestep import compressor, message, noise, plot, problem
 from stablestep.claim import Claim
+from stablestep.noise import student
 from stablestep.record import cast
 from stablestep.report import Figure, Section
 from stablestep.reproduce.context import Context
