@@ -6,8 +6,8 @@ import numpy as np
 
 from stablestep import compressor, noise, plot, problem, schedule, sde
 from stablestep.report import Figure, Section
-from stablestep.reproduce import fig1_dcsgd
 from stablestep.reproduce.context import Context
+from stablestep.reproduce.sections import fig1_dcsgd
 from stablestep.setup import Agents, Setup
 from stablestep.simulate import simulate
 

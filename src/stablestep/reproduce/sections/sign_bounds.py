@@ -9,8 +9,8 @@ from stablestep import plot, problem, schedule, theorem
 from stablestep.claim import Check, Claim
 from stablestep.noise.student import Xi, slope, sup_density
 from stablestep.report import Figure, Section, Table
+from stablestep.reproduce.both_sides import COSH, Case, Sides, paths, signs, weighted
 from stablestep.reproduce.context import Context
-from stablestep.reproduce.held import COSH, Case, Held, paths, signs, weighted
 from stablestep.reproduce.measure import check, fraction, mean
 from stablestep.setup import Setup
 
@@ -63,7 +63,7 @@ def run(context: Context) -> Section:
     )
 
 
-def _held(context: Context, cases: dict[str, Any], form: str) -> list[Held]:
+def _held(context: Context, cases: dict[str, Any], form: str) -> list[Sides]:
     runs, held = 250 if context.quick else 1000, []
     for label, (landscape, x0, L1, end, scales, nu) in cases.items():
         if context.quick and label not in IN_QUICK:
@@ -80,7 +80,7 @@ def _held(context: Context, cases: dict[str, Any], form: str) -> list[Held]:
     return held
 
 
-def _bounds(printed: list[Held], corrected: list[Held]) -> Claim:
+def _bounds(printed: list[Sides], corrected: list[Sides]) -> Claim:
     checks: dict[str, list[Check]] = {"printed": [], "corrected": []}
     for form, all_held in (("printed", printed), ("corrected", corrected)):
         what = "E‖∇f‖²" if form == "printed" else "E Ψ(∇f)"
@@ -221,7 +221,7 @@ def _no_norm(context: Context) -> Claim:
     )
 
 
-def _table(printed: list[Held], corrected: list[Held]) -> Table:
+def _table(printed: list[Sides], corrected: list[Sides]) -> Table:
     rows: list[list[str | float]] = []
     for form, all_held in (("printed", printed), ("corrected", corrected)):
         for one in all_held:

@@ -9,9 +9,9 @@ from stablestep import compressor, message, noise, plot, problem
 from stablestep.claim import Check, Claim
 from stablestep.record import cast
 from stablestep.report import Figure, Section
-from stablestep.reproduce import fig1_dcsgd as figure_one
 from stablestep.reproduce.context import Context
 from stablestep.reproduce.measure import check, fraction, gone, mean
+from stablestep.reproduce.sections import fig1_dcsgd as figure_one
 from stablestep.schedule import LocalNorms, Polynomial
 from stablestep.setup import Agents, Setup
 from stablestep.simulate import simulate
