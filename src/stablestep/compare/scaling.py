@@ -66,7 +66,7 @@ def scaling(
     The order is undecided
 
     - where an error is within 5 standard errors of 0, or the errors change their sign: there is no power of one sign then;
-    - where the fit leaves more than sampling explains (and more than 1 % of the error), as it does once in a million times where it is right;
+    - where the fit leaves more than sampling explains (and more than 1 %), as it does once in a million times where it is right;
     - where 3.5 stderr + departure is ½ or more: two orders fit;
     - where no whole number is that near to the slope. Another number is an order where 3.5 stderr + departure ≤ 0.1 and it is 0.2 or
       more from a whole number: aη^p + bη^(p+1) is not that straight over any range.

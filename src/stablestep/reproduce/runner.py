@@ -19,8 +19,6 @@ from stablestep.reproduce.registry import SECTIONS, Entry, select
 from stablestep.reproduce.workers import here, shared
 
 MOST_JOBS = 4
-
-
 PACKAGES = ("stablestep", "jax", "jaxlib", "numpy", "xarray", "matplotlib")
 
 

@@ -12,6 +12,11 @@ from stablestep.setup import Agents, Setup
 from stablestep.simulate import simulate
 
 KINDS = ("new", "first")
+WORDS = [
+    "The same setups as in Figure 1, integrated with dt = η/16. P offers the figure in support of its new SDEs; the panels "
+    "support the step limits, but every model follows the optimizer about as well: A/N is so large that the term (η/2)Hg "
+    "hardly matters.",
+]
 
 
 def run(context: Context) -> Section:
@@ -30,11 +35,7 @@ def run(context: Context) -> Section:
     return Section(
         id="overlay",
         title="Figure 1 with the SDE models",
-        paragraphs=[
-            "The same setups as in Figure 1, integrated with dt = η/16. P offers the figure in support of its new SDEs; the panels "
-            "support the step limits, but every model follows the optimizer about as well: A/N is so large that the term (η/2)Hg "
-            "hardly matters.",
-        ],
+        paragraphs=WORDS,
         figures=[Figure("overlay", figure, caption)],
         parameters={
             "dt": "η/16",

@@ -30,6 +30,13 @@ CORRECTED = {
 }
 IN_QUICK = {"cosh x from 6"}
 ETA, NU = 0.1, 1.0
+WORDS = [
+    "P's bounds on DSignSGD (B.8, 4.3 = B.9) rest on 2yΞ_ν(y) ≥ ℓ_ν y², which is reversed for every ν: Ξ_ν is concave, so the sign "
+    "descends more slowly than its slope at 0 says. They fail on x²/2 already. What is true is ℓy/(1 + ℓy) ≤ 2Ξ_ν(y), which gives "
+    "bounds on E Ψ(∇f), Ψ = ℓ‖∇f‖²/(σ̄ + ℓ‖∇f‖): quadratic for small gradients, linear for large ones.",
+    "The corrected step limits, 2N/(dL1) and 2/(dL1), contain neither the noise nor its tail. That DSignSGD needs no step that "
+    "shrinks with the gradient norm is confirmed.",
+]
 
 
 def run(context: Context) -> Section:
@@ -40,13 +47,7 @@ def run(context: Context) -> Section:
     return Section(
         id="sign-bounds",
         title="Step limits and bounds: DSignSGD",
-        paragraphs=[
-            "P's bounds on DSignSGD (B.8, 4.3 = B.9) rest on 2yΞ_ν(y) ≥ ℓ_ν y², which is reversed for every ν: Ξ_ν is concave, so the sign "
-            "descends more slowly than its slope at 0 says. They fail on x²/2 already. What is true is ℓy/(1 + ℓy) ≤ 2Ξ_ν(y), which gives "
-            "bounds on E Ψ(∇f), Ψ = ℓ‖∇f‖²/(σ̄ + ℓ‖∇f‖): quadratic for small gradients, linear for large ones.",
-            "The corrected step limits, 2N/(dL1) and 2/(dL1), contain neither the noise nor its tail. That DSignSGD needs no step that "
-            "shrinks with the gradient norm is confirmed.",
-        ],
+        paragraphs=WORDS,
         figures=[_figure()],
         tables=[_table(printed, corrected)],
         claims=[

@@ -8,6 +8,17 @@ from stablestep.reproduce.sections.limits.misprint import misprint
 from stablestep.reproduce.sections.limits.sharp import recovers, sharp
 from stablestep.reproduce.sections.limits.table_two import table_two, two
 
+WORDS = [
+    "Each theorem is run: on the left its weighted squared gradient norm along the paths, on the right its bound, with two "
+    "different agents and the theorem's own pathwise step. The theorems are about the SDE; for the optimizer itself the "
+    "bound is an observation. The last column, right over left, is how much a theorem leaves unsaid.",
+    "The papers print the step rules with E‖∇f‖. Their proofs need the path's own norm, and the difference matters: on x⁴/4 with "
+    "ω = 4 a few runs escape under the printed rule, after which the mean loss is astronomical, while under the pathwise "
+    "rule every run converges.",
+    "Table 2 of P puts the limits from the classic SDEs beside those from the new ones. They differ by exactly one term, the "
+    "baseline that recovers the classical 2/L.",
+]
+
 
 def run(context: Context) -> Section:
     held = family(context)
@@ -23,16 +34,7 @@ def run(context: Context) -> Section:
     return Section(
         id="limits",
         title="Step limits and bounds: DSGD and DCSGD",
-        paragraphs=[
-            "Each theorem is run: on the left its weighted squared gradient norm along the paths, on the right its bound, with two "
-            "different agents and the theorem's own pathwise step. The theorems are about the SDE; for the optimizer itself the "
-            "bound is an observation. The last column, right over left, is how much a theorem leaves unsaid.",
-            "The papers print the step rules with E‖∇f‖. Their proofs need the path's own norm, and the difference matters: on x⁴/4 with "
-            "ω = 4 a few runs escape under the printed rule, after which the mean loss is astronomical, while under the pathwise "
-            "rule every run converges.",
-            "Table 2 of P puts the limits from the classic SDEs beside those from the new ones. They differ by exactly one term, the "
-            "baseline that recovers the classical 2/L.",
-        ],
+        paragraphs=WORDS,
         figures=[figure_of(ensembles)],
         tables=[table_of(held), table_two()],
         claims=[*claims, expectation(ensembles), misprint(), recovers(context), sharp(context), two()],

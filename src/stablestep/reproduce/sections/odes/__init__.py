@@ -7,6 +7,15 @@ from stablestep.reproduce.sections.odes.quadratic import LAMBDA, STEPS, on_quadr
 from stablestep.reproduce.sections.odes.quartic import on_quartic, quartic_figure
 from stablestep.reproduce.sections.odes.taylor import expansions
 
+WORDS = [
+    "P Appendix A compares gradient descent with gradient flow (first), with the classic second-order ODE ẋ = −g − (η/2)Hg, and "
+    "with its new one, ẋ = −g + (η/2)Hg. The new one has the stability threshold of gradient descent on quadratics, exactly; it is "
+    "not more accurate: as an approximation of the iterates and of the loss it is of first order, with twice the error of "
+    "gradient flow.",
+    "On x⁴/4 gradient descent contracts for ηx² < 2, the new ODE for ηx² < 2/3 only; beyond it explodes in finite time. The "
+    "principal flow, drawn for comparison, is exact on quadratics and turns complex beyond η = 1/λ.",
+]
+
 
 def run(context: Context) -> Section:
     claims = [*on_quadratic()]
@@ -19,14 +28,7 @@ def run(context: Context) -> Section:
     return Section(
         id="odes",
         title="Gradient descent as an ODE",
-        paragraphs=[
-            "P Appendix A compares gradient descent with gradient flow (first), with the classic second-order ODE ẋ = −g − (η/2)Hg, and "
-            "with its new one, ẋ = −g + (η/2)Hg. The new one has the stability threshold of gradient descent on quadratics, exactly; it is "
-            "not more accurate: as an approximation of the iterates and of the loss it is of first order, with twice the error of "
-            "gradient flow.",
-            "On x⁴/4 gradient descent contracts for ηx² < 2, the new ODE for ηx² < 2/3 only; beyond it explodes in finite time. The "
-            "principal flow, drawn for comparison, is exact on quadratics and turns complex beyond η = 1/λ.",
-        ],
+        paragraphs=WORDS,
         figures=[figure_of(errors), quartic_figure()],
         claims=claims,
         parameters={

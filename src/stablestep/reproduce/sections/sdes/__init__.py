@@ -8,6 +8,16 @@ from stablestep.reproduce.sections.sdes.orders import order_claim, order_figure,
 from stablestep.reproduce.sections.sdes.signs import sign_classic, sign_figure, sign_new, sign_table, tail
 from stablestep.reproduce.sections.sdes.stationary import stationary
 
+WORDS = [
+    "As weak approximations the first-order, classic and new SDE have orders 1, 2, 1. What the new SDE has instead is the drift of "
+    "the loss at each instant, and so, on quadratics, the stationary loss and the mean-square threshold of the optimizer, exactly.",
+    "For signs the printed new SDE (P Eq. 134) does not have that property: its coefficient is half of what is needed with one "
+    "agent, Ξ' stands on the wrong side of the Hessian, and flipping the sign of the classic correction matches the loss only "
+    "where the mean message is the gradient. The drift called new here, c = diag(m/g) H m, does match. The table of drifts shows "
+    "that no drift is best everywhere: the classic one on transients at small steps, the loss-matching one for stationary losses "
+    "on quadratics.",
+]
+
 
 def run(context: Context) -> Section:
     orders = orders_of(context)
@@ -21,15 +31,7 @@ def run(context: Context) -> Section:
     return Section(
         id="sdes",
         title="The optimizers as SDEs",
-        paragraphs=[
-            "As weak approximations the first-order, classic and new SDE have orders 1, 2, 1. What the new SDE has instead is the drift of "
-            "the loss at each instant, and so, on quadratics, the stationary loss and the mean-square threshold of the optimizer, exactly.",
-            "For signs the printed new SDE (P Eq. 134) does not have that property: its coefficient is half of what is needed with one "
-            "agent, Ξ' stands on the wrong side of the Hessian, and flipping the sign of the classic correction matches the loss only "
-            "where the mean message is the gradient. The drift called new here, c = diag(m/g) H m, does match. The table of drifts shows "
-            "that no drift is best everywhere: the classic one on transients at small steps, the loss-matching one for stationary losses "
-            "on quadratics.",
-        ],
+        paragraphs=WORDS,
         figures=[order_figure(orders), *map(gap_figure, tables.values()), sign_figure(rows)],
         claims=claims,
         parameters=_parameters(context),
