@@ -90,6 +90,12 @@ def assert_fraction(successes: int, trials: int, probability: float) -> None:
     _reject_below(test, 1, f"{successes} of {trials} contradict the probability {probability}")
 
 
+def assert_at_most(successes: int, trials: int, probability: float) -> None:
+    """`successes` of `trials` have the given probability or a smaller one (exact binomial test)."""
+    test = stats.binomtest(int(successes), int(trials), float(probability), alternative="greater")
+    _reject_below(test, 1, f"{successes} of {trials}, where at most {probability:g} of them may be")
+
+
 def assert_estimate(measured: float, stderr: float, expected: float, z: float = Z) -> None:
     """A number with this standard error is within z of them of `expected`; the error must be finite, and 0 asks for equality."""
     if not np.isfinite(stderr):

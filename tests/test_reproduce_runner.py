@@ -1,6 +1,7 @@
 import io
 import json
 import os
+import pkgutil
 import re
 import sys
 from types import ModuleType, SimpleNamespace
@@ -11,8 +12,8 @@ from rich.console import Console
 from stablestep.claim import Check, Claim
 from stablestep.errors import InvalidInput
 from stablestep.report import Section
-from stablestep.reproduce import SECTIONS, Context, Entry, Interrupted, reproduce, runner
-from stablestep.reproduce.runner import select
+from stablestep.reproduce import SECTIONS, Context, Entry, Interrupted, reproduce, sections, workers
+from stablestep.reproduce.registry import select
 
 
 def claim(id):
@@ -165,6 +166,13 @@ def test_the_registry_names_every_claim_once():
     assert len({entry.name for entry in SECTIONS}) == len({entry.module for entry in SECTIONS}) == 12
 
 
+def test_every_section_is_in_the_registry():
+    """A file or folder of sections/ that is not in the table would never be run."""
+    there = {f"{sections.__name__}.{module.name}" for module in pkgutil.iter_modules(sections.__path__)}
+    assert there == {entry.module for entry in SECTIONS}
+    assert all(entry.module.endswith("." + entry.name.replace("-", "_")) for entry in SECTIONS)
+
+
 def test_context_without_a_watcher():
     context = Context()
     context.progress(0.5)
@@ -174,5 +182,5 @@ def test_context_without_a_watcher():
 
 def test_a_section_without_pictures_may_come_from_another_process(monkeypatch):
     section = Section("plain", "Plain")
-    monkeypatch.setattr(runner, "import_module", lambda name: SimpleNamespace(run=lambda context: section))
-    assert runner._work(Entry("plain", "Plain", "anywhere", ()), True, 0)[0] is section
+    monkeypatch.setattr(workers, "import_module", lambda name: SimpleNamespace(run=lambda context: section))
+    assert workers.work(Entry("plain", "Plain", "anywhere", ()), True, 0)[0] is section

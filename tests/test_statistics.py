@@ -6,6 +6,7 @@ from scipy import stats
 
 from tests.statistics import (
     ALARM,
+    assert_at_most,
     assert_counts,
     assert_covariance,
     assert_distribution,
@@ -110,6 +111,14 @@ def test_counts(generator):
         assert_counts(counts, stats.binom(20, 0.11).pmf(np.arange(21)))
     with assert_fails():
         assert_counts(counts[:3], [0.5, 0.5, 0.0])
+
+
+def test_at_most(generator):
+    successes = int(np.sum(generator.uniform(size=20_000) < 0.3))
+    assert_at_most(successes, 20_000, 0.3)
+    assert_at_most(successes, 20_000, 0.33)
+    with assert_fails():
+        assert_at_most(successes, 20_000, 0.27)
 
 
 def test_fraction(generator):

@@ -3,8 +3,8 @@
 import json
 from importlib.resources import files
 
-from stablestep.reproduce import training
 from stablestep.reproduce.context import Context
+from stablestep.reproduce.sections import training
 
 ROW = {"task": "t", "omega": 0, "agents": 2, "steps": 10, "low": 0.9, "high": 1.1}
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from stablestep.errors import nearest, require
+from stablestep.errors import nearest, require, whole
 from stablestep.record import describe, provenance, recorded
 from stablestep.schedule import Schedule
 from stablestep.sde import integrate, model
@@ -57,59 +57,53 @@ def compare(
     >>> dict(table.sizes)
     {'model': 2, 'time': 11}
     """
-    require(len(models) > 0, "models is empty; name at least one.")
-    for name in models:
-        require(name in _KINDS, f'there is no model "{name}" to compare with. {nearest(str(name), _KINDS)}')
-    require(
-        int(substeps) == substeps and substeps >= 2,
-        f"substeps is {substeps}, but must be a whole number of at least 2; 16 is usual.",
-    )
+    _require_known(models)
+    substeps = whole("substeps", substeps, least=2, hint="; 16 is usual")
     steps = max(1, round(time / schedule.eta))
     marks = recorded(steps, record)
     common: dict[str, Any] = dict(x0=x0, runs=runs, radius=radius, dtype=dtype)
     discrete = simulate(setup, schedule=schedule, steps=steps, record=marks, seed=seed, **common)
-    rows = []
-    for index, name in enumerate(models):
-        built = model(setup, name, schedule, form=form, gradient_norm=float(discrete.gradient_norm_mean[0]))
-        dt, fine = schedule.eta / substeps, marks * substeps
-        path = integrate(built, time=steps * schedule.eta, dt=dt, record=fine, seed=seed + 1 + index, **common)
-        rows.append(_row(path.sel(time=path.time[np.isin(path.iteration.values.round(9), marks)]), discrete))
+    start = float(discrete.gradient_norm_mean[0])
+
+    def row(name: str, own: int) -> xr.Dataset:
+        built = model(setup, name, schedule, form=form, gradient_norm=start)
+        times = dict(time=steps * schedule.eta, dt=schedule.eta / substeps, record=marks * substeps)
+        path = integrate(built, **times, seed=own, **common)
+        return _row(path.sel(time=path.time[np.isin(path.iteration.values.round(9), marks)]), discrete)
+
+    rows = [row(name, seed + 1 + index) for index, name in enumerate(models)]
     table = xr.concat(rows, xr.DataArray(list(models), dims="model", name="model"))
-    attrs = provenance(
-        setup=describe(setup),
-        schedule=describe(schedule),
-        seed=seed,
-        runs=runs,
-        substeps=substeps,
-        form=form,
-        steps=steps,
-    )
-    return table.assign_attrs(attrs)
+    described: dict[str, Any] = dict(setup=describe(setup), schedule=describe(schedule), form=form, steps=steps)
+    return table.assign_attrs(provenance(**described, seed=seed, runs=runs, substeps=substeps))
+
+
+def _require_known(models: Sequence[str]) -> None:
+    require(len(models) > 0, "models is empty; name at least one.")
+    for name in models:
+        require(name in _KINDS, f'there is no model "{name}" to compare with. {nearest(str(name), _KINDS)}')
 
 
 def _row(path: xr.Dataset, discrete: xr.Dataset) -> xr.Dataset:
-    values = {
-        name: path[name].values
-        for name in ("loss_mean", "loss_stderr", "integration_error", "integration_error_stderr")
-    }
+    """The columns of one model; means that are infinite on both sides leave no gap to speak of."""
     with np.errstate(invalid="ignore"):
-        gap = values["loss_mean"] - discrete.loss_mean.values
-        sampling = np.hypot(values["loss_stderr"], discrete.loss_stderr.values)
-        parts = {
-            "gap": (gap, sampling),
-            "integration_error": (values["integration_error"], values["integration_error_stderr"]),
-            "model_error": (gap - values["integration_error"], np.hypot(sampling, values["integration_error_stderr"])),
+        gap = path.loss_mean.values - discrete.loss_mean.values
+        integration, integration_stderr = path.integration_error.values, path.integration_error_stderr.values
+        sampling = np.hypot(path.loss_stderr.values, discrete.loss_stderr.values)
+        columns = {
+            "loss_discrete": discrete.loss_mean.values,
+            "loss_discrete_stderr": discrete.loss_stderr.values,
+            "loss_model": path.loss_mean.values,
+            "loss_model_stderr": path.loss_stderr.values,
+            "monte_carlo_error": _Z * sampling,
+            "diverged_discrete": discrete.diverged.values,
+            "diverged_model": path.diverged.values,
+            **_interval("gap", gap, sampling),
+            **_interval("integration_error", integration, integration_stderr),
+            **_interval("model_error", gap - integration, np.hypot(sampling, integration_stderr)),
         }
-    columns = {
-        "loss_discrete": discrete.loss_mean.values,
-        "loss_discrete_stderr": discrete.loss_stderr.values,
-        "loss_model": values["loss_mean"],
-        "loss_model_stderr": values["loss_stderr"],
-        "monte_carlo_error": _Z * sampling,
-        "diverged_discrete": discrete.diverged.values,
-        "diverged_model": path.diverged.values,
-    }
-    for name, (value, error) in parts.items():
-        columns |= {name: value, f"{name}_low": value - _Z * error, f"{name}_high": value + _Z * error}
     coordinates = {"time": discrete.time.values, "iteration": ("time", discrete.iteration.values)}
     return xr.Dataset({name: ("time", column) for name, column in columns.items()}, coordinates)
+
+
+def _interval(name: str, value: Any, stderr: Any) -> dict[str, Any]:
+    return {name: value, f"{name}_low": value - _Z * stderr, f"{name}_high": value + _Z * stderr}

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from numpy.typing import ArrayLike
 
-from stablestep.noise.base import Scaled, Vector, check_length, deviation, normal_odd, normal_tail
+from stablestep.noise.base import Scaled, check_length, deviation, normal_odd, normal_tail
 
 
 class Gaussian(Scaled):

@@ -49,6 +49,19 @@ def check(
     return Check(measured[0], measured[1], predicted, relation, label=label, **options)
 
 
+def order_check(found: xr.Dataset, predicted: float, label: str) -> Check:
+    """A `Check` that errors are of the order `predicted`, by the slope as η → 0; undecided where they tell no order (`compare.scaling`).
+
+    >>> from stablestep.compare.scaling import order_table
+    >>> etas = [0.4, 0.2, 0.1, 0.05]
+    >>> order_check(order_table(etas, np.square(etas), np.zeros(4)), 2, "an example").outcome
+    'holds'
+    """
+    slope = np.nan if found.order == "undecided" else found.slope
+    told = f"{label} (95 % interval {found.slope_low:.3f} to {found.slope_high:.3f}; order {found.order})"
+    return Check(slope, found.slope_stderr, predicted, "=", found.slope_departure, margin=0.5, label=told)
+
+
 def gone(result: xr.Dataset) -> np.ndarray:
     """Which runs diverged."""
     return np.isfinite(result.divergence_iteration.values)

@@ -5,8 +5,8 @@ import pytest
 from scipy.integrate import quad
 
 from stablestep import noise, problem, schedule, theorem
-from stablestep.reproduce.held import Case, paths, pathwise, signs, unbiased, weighted
-from stablestep.reproduce.limits import _stationary_left
+from stablestep.reproduce.both_sides import Case, paths, pathwise, signs, unbiased, weighted
+from stablestep.reproduce.sections.limits.misprint import stationary_left
 from stablestep.setup import Agents, Setup
 
 LINE = problem.Quadratic([2.0])
@@ -87,7 +87,7 @@ def test_the_left_side_of_the_misprint_by_its_differential_equation():
         second += step * (-2 * rate * second + 0.1 * rate**2)
         t += step
     phi1 = 2 * (11**0.5 - 1)
-    assert _stationary_left(0.1, 1.0, 0.5, 10.0) == pytest.approx(total / phi1, rel=1e-3)
+    assert stationary_left(0.1, 1.0, 0.5, 10.0) == pytest.approx(total / phi1, rel=1e-3)
 
 
 def test_agents_of_the_families():

@@ -16,6 +16,13 @@ SIGMAS = (3.0, 4.0, 5.0)
 STARTS = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 5.0)
 FAR = (3.0, 10.0, 30.0, 100.0)
 ETA, X0, L1, EPSILON = 0.01, 3.0, 2.0, 0.9
+WORDS = [
+    "One agent minimizes x⁴/4 with Gaussian gradient noise of variance σ²‖∇f‖² (S2 Fig. 1, left). The papers leave x0 open, and "
+    "the claim depends on it: from x0 ≤ 1 no run diverges within these steps, from x0 ≥ 2.5 the diverged fraction grows with σ. "
+    f"The panels start at x0 = {X0:g}; the third shows every other start.",
+    "Most runs converge even where some diverge: it is the mean that diverges first, so the figure shows quantiles and the "
+    "diverged fraction. The schedule is the pathwise limit of S2 Thm 4.1 (P Thm B.2) with L0 = 1, L1 = 2, ε = 0.9.",
+]
 
 
 def run(context: Context) -> Section:
@@ -35,13 +42,7 @@ def run(context: Context) -> Section:
     return Section(
         id="fig1-dsgd",
         title="Figure 1, DSGD: noise that grows with the gradient",
-        paragraphs=[
-            "One agent minimizes x⁴/4 with Gaussian gradient noise of variance σ²‖∇f‖² (S2 Fig. 1, left). The papers leave x0 open, and "
-            "the claim depends on it: from x0 ≤ 1 no run diverges within these steps, from x0 ≥ 2.5 the diverged fraction grows with σ. "
-            f"The panels start at x0 = {X0:g}; the third shows every other start.",
-            "Most runs converge even where some diverge: it is the mean that diverges first, so the figure shows quantiles and the "
-            "diverged fraction. The schedule is the pathwise limit of S2 Thm 4.1 (P Thm B.2) with L0 = 1, L1 = 2, ε = 0.9.",
-        ],
+        paragraphs=WORDS,
         figures=[_figure(constant, normalized, shares)],
         claims=[_constant(constant, shares, runs, steps), _normalized(normalized, far, runs, steps)],
         parameters={

@@ -33,7 +33,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Held:
+class Sides:
     """A result's number, its left sides (mean, standard error) on the optimizer and the SDE, and its right side, for the latter."""
 
     name: str
@@ -81,7 +81,7 @@ def _norm_of(landscape: Problem):
     return _NORMS.setdefault(id(landscape), lambda x: jnp.linalg.norm(landscape.gradient(x)))
 
 
-def pathwise(name: str, case: Case, kind: str, c: theorem.Constants, runs: int, seed: int) -> Held:
+def pathwise(name: str, case: Case, kind: str, c: theorem.Constants, runs: int, seed: int) -> Sides:
     """E ∫η_s‖∇f‖² ds against (S0 + η(L0 + L1) B/(2N) E ∫η_s² ds)/(1 − ε), for the adapted step of a `StepLimit`."""
     limit = case.schedule
     assert isinstance(limit, schedule.StepLimit)
@@ -96,7 +96,7 @@ def pathwise(name: str, case: Case, kind: str, c: theorem.Constants, runs: int, 
         sides.append(((steps * norms**2) @ weights, float(np.mean(steps**2 @ weights))))
     floor = found.floor(c) * (c.L0 + c.L1) / 2  # pyright: ignore[reportAttributeAccessIssue]
     right = ((c.initial_gap or 0.0) + floor * sides[1][1]) / (1 - limit.epsilon)
-    return Held(name, case, mean(sides[0][0]), mean(sides[1][0]), right)
+    return Sides(name, case, mean(sides[0][0]), mean(sides[1][0]), right)
 
 
 def weighted(
@@ -108,7 +108,7 @@ def weighted(
     seed: int,
     model_form: str = "corrected",
     **options,
-) -> Held:
+) -> Sides:
     """E measure(∇f(X_t̂)), t̂ drawn with the result's own density, against its bound, for a schedule that is a function of time."""
     found, times = theorem.result(name), np.arange(case.steps + 1) * case.schedule.eta
     end = float(times[-1])
@@ -122,7 +122,7 @@ def weighted(
         weights = density * _quadrature(len(times), what)
         sides.append(mean(np.asarray(found.measure(c, norms, **options)) @ (weights / np.sum(weights))))
     signs = {} if c.signs else {"epsilon": 0.5}
-    return Held(name, case, sides[0], sides[1], found.bound(c, **common, **signs, **options))
+    return Sides(name, case, sides[0], sides[1], found.bound(c, **common, **signs, **options))
 
 
 def _quadrature(count: int, kind: str | None) -> np.ndarray:

@@ -9,8 +9,8 @@ from stablestep import plot, problem, schedule, theorem
 from stablestep.claim import Check, Claim
 from stablestep.noise.student import Xi, slope, sup_density
 from stablestep.report import Figure, Section, Table
+from stablestep.reproduce.both_sides import COSH, Case, Sides, paths, signs, weighted
 from stablestep.reproduce.context import Context
-from stablestep.reproduce.held import COSH, Case, Held, paths, signs, weighted
 from stablestep.reproduce.measure import check, fraction, mean
 from stablestep.setup import Setup
 
@@ -30,6 +30,13 @@ CORRECTED = {
 }
 IN_QUICK = {"cosh x from 6"}
 ETA, NU = 0.1, 1.0
+WORDS = [
+    "P's bounds on DSignSGD (B.8, 4.3 = B.9) rest on 2yΞ_ν(y) ≥ ℓ_ν y², which is reversed for every ν: Ξ_ν is concave, so the sign "
+    "descends more slowly than its slope at 0 says. They fail on x²/2 already. What is true is ℓy/(1 + ℓy) ≤ 2Ξ_ν(y), which gives "
+    "bounds on E Ψ(∇f), Ψ = ℓ‖∇f‖²/(σ̄ + ℓ‖∇f‖): quadratic for small gradients, linear for large ones.",
+    "The corrected step limits, 2N/(dL1) and 2/(dL1), contain neither the noise nor its tail. That DSignSGD needs no step that "
+    "shrinks with the gradient norm is confirmed.",
+]
 
 
 def run(context: Context) -> Section:
@@ -40,13 +47,7 @@ def run(context: Context) -> Section:
     return Section(
         id="sign-bounds",
         title="Step limits and bounds: DSignSGD",
-        paragraphs=[
-            "P's bounds on DSignSGD (B.8, 4.3 = B.9) rest on 2yΞ_ν(y) ≥ ℓ_ν y², which is reversed for every ν: Ξ_ν is concave, so the sign "
-            "descends more slowly than its slope at 0 says. They fail on x²/2 already. What is true is ℓy/(1 + ℓy) ≤ 2Ξ_ν(y), which gives "
-            "bounds on E Ψ(∇f), Ψ = ℓ‖∇f‖²/(σ̄ + ℓ‖∇f‖): quadratic for small gradients, linear for large ones.",
-            "The corrected step limits, 2N/(dL1) and 2/(dL1), contain neither the noise nor its tail. That DSignSGD needs no step that "
-            "shrinks with the gradient norm is confirmed.",
-        ],
+        paragraphs=WORDS,
         figures=[_figure()],
         tables=[_table(printed, corrected)],
         claims=[
@@ -63,7 +64,7 @@ def run(context: Context) -> Section:
     )
 
 
-def _held(context: Context, cases: dict[str, Any], form: str) -> list[Held]:
+def _held(context: Context, cases: dict[str, Any], form: str) -> list[Sides]:
     runs, held = 250 if context.quick else 1000, []
     for label, (landscape, x0, L1, end, scales, nu) in cases.items():
         if context.quick and label not in IN_QUICK:
@@ -80,7 +81,7 @@ def _held(context: Context, cases: dict[str, Any], form: str) -> list[Held]:
     return held
 
 
-def _bounds(printed: list[Held], corrected: list[Held]) -> Claim:
+def _bounds(printed: list[Sides], corrected: list[Sides]) -> Claim:
     checks: dict[str, list[Check]] = {"printed": [], "corrected": []}
     for form, all_held in (("printed", printed), ("corrected", corrected)):
         what = "E‖∇f‖²" if form == "printed" else "E Ψ(∇f)"
@@ -221,7 +222,7 @@ def _no_norm(context: Context) -> Claim:
     )
 
 
-def _table(printed: list[Held], corrected: list[Held]) -> Table:
+def _table(printed: list[Sides], corrected: list[Sides]) -> Table:
     rows: list[list[str | float]] = []
     for form, all_held in (("printed", printed), ("corrected", corrected)):
         for one in all_held:

@@ -25,6 +25,17 @@ def setup_of(omega: float) -> Setup:
     return Setup(problem.Quartic(dim=DIM), agents)
 
 
+WORDS = [
+    "One agent minimizes Σx⁴/4 in 1000 dimensions with Gaussian noise of variance σ²‖∇f‖² in each coordinate and random "
+    "sparsification (P and S2 Fig. 1). The sparsification must be the Bernoulli one: for ω = 8 and 16, keeping exactly k = d/(1+ω) "
+    f"coordinates is no whole number. The start is open in the papers; the panels use x0 = {X0:g}·(1, …, 1), the fourth shows "
+    "others: for c ≤ 0.2 nothing diverges, for c ≥ 0.4 every ω does.",
+    "P schedules by Eq. 16, S2 by its Eq. 3, which assumes a variance that does not grow with the gradient although the noise of "
+    "the figure does; both are drawn. A/N is 54, 98 and 186 here, so the multiplicative noise alone sets the limit and the panel "
+    "does not tell the continuous models apart.",
+]
+
+
 def run(context: Context) -> Section:
     runs, steps, long_steps = (40, 300, 2000) if context.quick else (1000, 1000, 10000)
     few = 40
@@ -49,15 +60,7 @@ def run(context: Context) -> Section:
     return Section(
         id="fig1-dcsgd",
         title="Figure 1, DCSGD: compressed gradients",
-        paragraphs=[
-            "One agent minimizes Σx⁴/4 in 1000 dimensions with Gaussian noise of variance σ²‖∇f‖² in each coordinate and random "
-            "sparsification (P and S2 Fig. 1). The sparsification must be the Bernoulli one: for ω = 8 and 16, keeping exactly k = d/(1+ω) "
-            f"coordinates is no whole number. The start is open in the papers; the panels use x0 = {X0:g}·(1, …, 1), the fourth shows "
-            "others: for c ≤ 0.2 nothing diverges, for c ≥ 0.4 every ω does.",
-            "P schedules by Eq. 16, S2 by its Eq. 3, which assumes a variance that does not grow with the gradient although the noise of "
-            "the figure does; both are drawn. A/N is 54, 98 and 186 here, so the multiplicative noise alone sets the limit and the panel "
-            "does not tell the continuous models apart.",
-        ],
+        paragraphs=WORDS,
         figures=[_figure(constant, normalized, bounded, shares, long)],
         claims=[_constant(constant, shares, few), _normalized(normalized, long, steps, long_steps)],
         parameters={

@@ -15,6 +15,13 @@ from stablestep.simulate import simulate
 SCALES = (0.25, 0.5, 1.0, 2.0, 8.0, 16.0)
 ETA, X0 = 0.1, 2.0
 STATIONARY_ONE = 0.021563601  # E f of the stationary law at σ = 1, by exact recursion on the lattice of steps
+WORDS = [
+    "One agent minimizes x⁴/4 by the sign of gradients with Student-t noise of one degree of freedom: the noise has no mean, the "
+    "signs have every moment (P and S2 Fig. 1, right). With a constant step the loss stalls at a level that does not depend on the "
+    "start and grows with the scale σ, close to πση/16; with η_t = 1/√(1+t), t = kη, it follows that level down to 0.",
+    "σ = 16 violates the hypothesis of P Thm 4.3 at t = 0 for every (L0, L1) (the largest allowed step is 0.0757 < η), and still "
+    "converges. With fewer than a thousand steps the curves of σ = 8 and 16 look as if they did not.",
+]
 
 
 def run(context: Context) -> Section:
@@ -36,13 +43,7 @@ def run(context: Context) -> Section:
     return Section(
         id="fig1-dsignsgd",
         title="Figure 1, DSignSGD: signs under noise without a mean",
-        paragraphs=[
-            "One agent minimizes x⁴/4 by the sign of gradients with Student-t noise of one degree of freedom: the noise has no mean, the "
-            "signs have every moment (P and S2 Fig. 1, right). With a constant step the loss stalls at a level that does not depend on the "
-            "start and grows with the scale σ, close to πση/16; with η_t = 1/√(1+t), t = kη, it follows that level down to 0.",
-            "σ = 16 violates the hypothesis of P Thm 4.3 at t = 0 for every (L0, L1) (the largest allowed step is 0.0757 < η), and still "
-            "converges. With fewer than a thousand steps the curves of σ = 8 and 16 look as if they did not.",
-        ],
+        paragraphs=WORDS,
         figures=[_figure(constant, scheduled)],
         claims=[_constant(constant), _scheduled(constant, scheduled)],
         parameters={

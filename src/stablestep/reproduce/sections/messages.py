@@ -29,6 +29,12 @@ COMPRESSORS = (
     (compressor.TernGrad(), False),
     (compressor.NaturalCompression(), False),
 )
+WORDS = [
+    "Every optimizer here moves by the mean of its agents' messages, so the optimizer and its continuous models share one law. "
+    "Each formula of the papers is compared with messages drawn agent by agent.",
+    "(127) is the covariance of signs under noise with independent coordinates. The multivariate t_ν(0, I) that the papers write "
+    "shares one χ² between all coordinates, and the signs of different coordinates are then correlated for every ν < ∞.",
+]
 
 
 def run(context: Context) -> Section:
@@ -45,12 +51,7 @@ def run(context: Context) -> Section:
     return Section(
         id="messages",
         title="The law of the mean message",
-        paragraphs=[
-            "Every optimizer here moves by the mean of its agents' messages, so the optimizer and its continuous models share one law. "
-            "Each formula of the papers is compared with messages drawn agent by agent.",
-            "(127) is the covariance of signs under noise with independent coordinates. The multivariate t_ν(0, I) that the papers write "
-            "shares one χ² between all coordinates, and the signs of different coordinates are then correlated for every ν < ∞.",
-        ],
+        paragraphs=WORDS,
         figures=[_figure(sampler, dfs)],
         claims=claims,
         parameters={

@@ -9,9 +9,9 @@ from stablestep import compressor, message, noise, plot, problem
 from stablestep.claim import Check, Claim
 from stablestep.record import cast
 from stablestep.report import Figure, Section
-from stablestep.reproduce import fig1_dcsgd as figure_one
 from stablestep.reproduce.context import Context
 from stablestep.reproduce.measure import check, fraction, gone, mean
+from stablestep.reproduce.sections import fig1_dcsgd as figure_one
 from stablestep.schedule import LocalNorms, Polynomial
 from stablestep.setup import Agents, Setup
 from stablestep.simulate import simulate
@@ -20,6 +20,13 @@ from stablestep.stream import Family, Stream
 POWERS = (0.25, 0.4, 0.6, 0.75, 0.9)
 LATE = (1e60, 1e62)  # late enough that the next term of the expansion is below 1e-3, for every power
 COUNTS = (1, 16, 256)
+WORDS = [
+    "P Section 4 says of η_t = (1+t)^-a that φ²/φ¹ decays like t^-a. It decays like t^-min(a, 1−a): beyond a = ½, φ² converges "
+    "while φ¹ still grows, and the bounds of the theorems shrink ever more slowly. The Robbins-Monro conditions hold for all a in "
+    "(0, 1]; the fastest bound is at a = ½ (with a logarithm), the value that P leaves out in the text and uses in its figure.",
+    "P C.3 divides the step by one plus the mean of the agents' own gradient norms. With many agents that mean tends to "
+    "E‖∇f + noise‖, here √(1 + dσ1²) times ‖∇f‖, not to ‖∇f‖. It errs on the safe side: nothing diverges.",
+]
 
 
 def run(context: Context) -> Section:
@@ -41,13 +48,7 @@ def run(context: Context) -> Section:
     return Section(
         id="schedules",
         title="Schedules",
-        paragraphs=[
-            "P Section 4 says of η_t = (1+t)^-a that φ²/φ¹ decays like t^-a. It decays like t^-min(a, 1−a): beyond a = ½, φ² converges "
-            "while φ¹ still grows, and the bounds of the theorems shrink ever more slowly. The Robbins-Monro conditions hold for all a in "
-            "(0, 1]; the fastest bound is at a = ½ (with a logarithm), the value that P leaves out in the text and uses in its figure.",
-            "P C.3 divides the step by one plus the mean of the agents' own gradient norms. With many agents that mean tends to "
-            "E‖∇f + noise‖, here √(1 + dσ1²) times ‖∇f‖, not to ‖∇f‖. It errs on the safe side: nothing diverges.",
-        ],
+        paragraphs=WORDS,
         figures=[_figure(normed)],
         claims=[_robbins_monro(), _local_norms(ratios, normed, steps)],
         parameters={

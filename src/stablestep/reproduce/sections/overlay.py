@@ -6,12 +6,17 @@ import numpy as np
 
 from stablestep import compressor, noise, plot, problem, schedule, sde
 from stablestep.report import Figure, Section
-from stablestep.reproduce import fig1_dcsgd
 from stablestep.reproduce.context import Context
+from stablestep.reproduce.sections import fig1_dcsgd
 from stablestep.setup import Agents, Setup
 from stablestep.simulate import simulate
 
 KINDS = ("new", "first")
+WORDS = [
+    "The same setups as in Figure 1, integrated with dt = η/16. P offers the figure in support of its new SDEs; the panels "
+    "support the step limits, but every model follows the optimizer about as well: A/N is so large that the term (η/2)Hg "
+    "hardly matters.",
+]
 
 
 def run(context: Context) -> Section:
@@ -30,11 +35,7 @@ def run(context: Context) -> Section:
     return Section(
         id="overlay",
         title="Figure 1 with the SDE models",
-        paragraphs=[
-            "The same setups as in Figure 1, integrated with dt = η/16. P offers the figure in support of its new SDEs; the panels "
-            "support the step limits, but every model follows the optimizer about as well: A/N is so large that the term (η/2)Hg "
-            "hardly matters.",
-        ],
+        paragraphs=WORDS,
         figures=[Figure("overlay", figure, caption)],
         parameters={
             "dt": "η/16",
