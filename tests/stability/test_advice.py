@@ -13,7 +13,6 @@ from stablestep.noise import Gaussian, StudentT
 from stablestep.problem import Function, Logistic, Quadratic, Quartic
 from stablestep.setup import Agents, Setup
 from stablestep.stability import advise
-from stablestep.stability.advice import CLASSIC
 from stablestep.theorem import constants, result, step_limit
 
 COMPRESSED = Setup(Quartic(10), Agents(4, Gaussian(0.1, 0.2), RandomSparsification(4.0)))
@@ -39,12 +38,6 @@ def test_rows_are_the_results_on_these_messages():
         else:
             assert row.corrected is None and row.printed is None and "use 4.2" in row.reason
     assert found.limit == pytest.approx(step_limit("4.2", c, norm, 0.5), rel=1e-12)
-
-
-def test_the_classic_results_and_their_new_counterparts():
-    for classic, new in CLASSIC.items():
-        assert (result(classic).sde, result(new).sde) == ("first", "new")
-        assert result(classic).method == result(new).method
 
 
 def test_rows_of_signs():

@@ -58,7 +58,11 @@ def test_constants_name_their_method():
     [
         (SIGN | {"nu": 0.5}, {}, "4.3 .*needs nu ≥ 1"),
         (HET, {"radius": 1.0}, "4.2 has no radius version"),
-        (HET, {"form": "printed", "young": True}, 'unit and young change the corrected form of 4.2, but form is "printed"'),
+        (
+            HET,
+            {"form": "printed", "young": True},
+            'unit and young change the corrected form of 4.2, but form is "printed"',
+        ),
         (HET, {"yung": True}, 'no option "yung"'),
     ],
 )
@@ -85,7 +89,7 @@ def test_no_result_answers_for_a_memory_that_it_does_not_know(name, memory):
         lambda: covering(c),
         lambda: normalized_bound(c, steps=3),
     ):
-        with pytest.raises(InvalidInput, match=f"but {memory} remembers; leave .* method=\"rollouts\"") as caught:
+        with pytest.raises(InvalidInput, match=f'but {memory} remembers; leave .* method="rollouts"') as caught:
             use()
         assert "\n" not in str(caught.value)
 

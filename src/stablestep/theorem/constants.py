@@ -128,7 +128,10 @@ def _at_least_zero(name: str, value) -> np.ndarray:
     """A number or a list as an array."""
     array = np.asarray(value)
     fits = array.dtype.kind in "iuf" and array.ndim <= 1 and bool(np.all((array >= 0) & np.isfinite(array)))
-    require(fits, f"{name} is {shown(value)}, but must be finite and at least 0: a number, or a list with one for each agent.")
+    require(
+        fits,
+        f"{name} is {shown(value)}, but must be finite and at least 0: a number, or a list with one for each agent.",
+    )
     return array.astype(float)
 
 
@@ -168,10 +171,8 @@ def constants(setup: Setup, L1: float | None = None, gradient_norm: float | None
         raise InvalidInput(
             "groups have problems of their own, but the theorems assume that all agents share f; use one problem."
         )
-    if gradient_norm is not None:
-        chosen = setup.problem.best_L1(at_least_zero("gradient_norm", gradient_norm))
-    else:
-        chosen = at_least_zero("L1", L1)
+    best = gradient_norm is not None
+    chosen = setup.problem.best_L1(at_least_zero("gradient_norm", gradient_norm)) if best else at_least_zero("L1", L1)
     signs = {isinstance(group.compressor, Sign) for group in setup.groups}
     require(len(signs) == 1, "groups mix signs and unbiased messages, for which no theorem is stated; use one of them.")
     return Constants(

@@ -15,7 +15,8 @@ def normalized_bound(c: Constants, steps: int, initial_gap: float | None = None,
     pathwise form, for the SDE with σ0 = 0.
 
     Raises:
-        InvalidInput: outside the hypotheses of 4.2, if σ0 > 0 (the step then does not go to 0 with the noise left over; use a decaying cap), ε or steps is out of range.
+        InvalidInput: outside the hypotheses of 4.2, if σ0 > 0 (the step then does not go to 0 with the noise left over; use a decaying
+            cap), ε or steps is out of range.
 
     >>> round(normalized_bound(Constants(L0=1, L1=2, dim=1, omega=4.0), steps=100, initial_gap=4.0), 4)
     1.1483
