@@ -29,9 +29,9 @@ METHODS: dict[str, Callable[..., CriticalStep]] = {
 def critical_step(setup: Setup, *, x0, method: str = "rollouts", seed: int = 0, **options) -> CriticalStep:
     """The largest constant step that is safe from x0, by the chosen method.
 
-    Methods: "rollouts" (the adaptive ladder of short runs, within about 10 % of plain simulation at a fraction of its cost),
-    "theorem" (the limit at x0 of the result that covers the setup: always safe for the SDE, often far too small), "coordinate-wise"
-    (separable f), "loss-model" (a model, no guarantee), "one-step" and "one-step-log" (E f, E log f after one step on real messages), "moments" (exact
+    Methods: "rollouts" (the adaptive ladder of short runs, within about 10 % of plain simulation at a fraction of its cost), "theorem"
+    (the limit at x0 of the result that covers the setup: always safe for the SDE, often far too small), "coordinate-wise" (separable f),
+    "loss-model" (a model, no guarantee), "one-step" and "one-step-log" (E f, E log f after one step on real messages), "moments" (exact
     mean-square edge of a quadratic), "lyapunov" (almost-sure edge, linearised), "simulation" (bisection).
 
     Args:

@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Float
 
-from stablestep.errors import instance, is_number, require, shown
+from stablestep.errors import instance, is_number, require, seed_of, shown
 from stablestep.message import Law, law
 from stablestep.problem import Problem
 from stablestep.record import cast, start, working_dtype
@@ -143,6 +143,7 @@ def start_point(setup: Setup, x0, seed: int = 0) -> StartPoint:
         InvalidInput: if setup is no Setup, x0 has the wrong shape, or f is not finite there.
     """
     instance("setup", setup, Setup, "Setup(problem, Agents(4))")
+    seed = seed_of(seed)
     with working_dtype("float64") as kind:
         point = start(x0, setup.problem, 1, seed, kind)[0]
         value, gradient = _value_and_gradient(cast(setup.problem, kind), np.asarray(point))
