@@ -86,7 +86,9 @@ def whole(name: str, value: Any, least: int = 1, most: int = _MOST, hint: str = 
     (3, 3)
     """
     fits = is_number(value) and (isinstance(value, Integral) or (math.isfinite(value) and int(value) == value))
-    require(fits and int(value) >= least, f"{name} is {shown(value)}, but must be a whole number of at least {least}{hint}.")
+    require(
+        fits and int(value) >= least, f"{name} is {shown(value)}, but must be a whole number of at least {least}{hint}."
+    )
     require(value <= most, f"{name} is {shown(value)}, but must be at most {most}{hint}.")
     return int(value)
 

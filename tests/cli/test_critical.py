@@ -90,3 +90,4 @@ def test_help_names_every_method(said):
     text = " ".join(said("critical", "--help").split())
     assert "stablestep critical spec.toml --method simulation --json" in text
     assert [method for method in METHODS if method not in text] == []
+    assert "f − f* has passed 1000 times its start" in text

@@ -5,7 +5,7 @@ import pytest
 
 from stablestep.errors import InvalidInput
 from stablestep.estimate import tail
-from stablestep.estimate.tail import hill
+from stablestep.estimate.tail import GRID, hill
 from tests.statistics import assert_fails, assert_fraction
 
 WORKERS, COORDINATES, REPEATS = 24, 400, 40
@@ -51,6 +51,24 @@ def test_the_scale_of_each_coordinate_does_not_matter(seed):
     assert scaled.hill.value == pytest.approx(found.hill.value, rel=1e-6)
 
 
+@pytest.mark.parametrize("scale", [1e200, 1e-200, 1e300, 1e-300, -1e150])
+def test_the_unit_of_the_gradient_does_not_matter(scale, seed):
+    samples = drawn(np.random.default_rng(seed), 3.0, 50)
+    found, scaled = tail(samples), tail(samples / np.abs(samples).max() * scale)
+    for name in ("nu", "hill"):
+        for side in ("value", "low", "high"):
+            assert getattr(getattr(scaled, name), side) == pytest.approx(getattr(getattr(found, name), side), rel=1e-6)
+    assert scaled.coordinates == found.coordinates
+
+
+def test_below_the_floor_the_interval_reaches_to_zero(seed):
+    """ν = .3 is told from .6 by nothing that is looked at."""
+    found = tail(drawn(np.random.default_rng(seed), 0.3))
+    assert found.nu.value == GRID[0] == 0.6 and found.nu.low == 0.0 and found.variance == "infinite"
+    inside = tail(drawn(np.random.default_rng(seed), 2.0, 4000)).nu
+    assert inside.low > 1.0
+
+
 def test_hill_on_exact_quantiles():
     """The quantiles of a Pareto law give its index at every share."""
     level = (np.arange(200_000) + 0.5) / 200_000
@@ -59,7 +77,8 @@ def test_hill_on_exact_quantiles():
 
 def test_dead_coordinates_are_left_out(seed):
     samples = drawn(np.random.default_rng(seed), 3.0)
-    assert tail(np.hstack([samples, np.zeros_like(samples)])).nu == tail(samples).nu
+    found = tail(np.hstack([samples, np.zeros_like(samples)]))
+    assert found.nu == tail(samples).nu and found.left_out == 0
 
 
 def test_zeros_are_no_tail(seed):
@@ -68,7 +87,7 @@ def test_zeros_are_no_tail(seed):
     samples = drawn(generator, np.inf, 4000)
     samples[:, :2000] *= generator.uniform(size=(WORKERS, 2000)) < 0.6
     found = tail(samples)
-    assert found.nu.low > 15 and found.coordinates == 2000
+    assert found.nu.low > 15 and (found.coordinates, found.left_out) == (2000, 2000)
 
 
 @pytest.mark.parametrize(
@@ -78,6 +97,11 @@ def test_zeros_are_no_tail(seed):
         (np.ones(40), r"shape \(40,\)"),
         (np.ones((8, 5)), "no coordinate varies"),
         (np.full((8, 5), np.nan), "not finite"),
+        (np.eye(8), "all 8 coordinates that vary are exactly 0 in more than 2 % .*left out.*; give others"),
+        (
+            np.where(np.arange(16)[:, None] % 5 < 2, np.arange(16.0)[:, None], 3.0),
+            "all 1 coordinates that vary .*one value in half",
+        ),
     ],
 )
 def test_bad_input(gradients, message):

@@ -20,7 +20,9 @@ def drawn(generator, agents=40):
 def test_exact_points_are_fitted_exactly():
     found = affine_variance(SQUARES, 0.5 + 0.2 * SQUARES)
     assert found.sigma0_sq.value == pytest.approx(0.5) and found.sigma1_sq.value == pytest.approx(0.2)
-    assert found.sigma1_sq.high - found.sigma1_sq.low < 1e-9
+    # Which no measurement is: there is no telling how far from the truth.
+    for one in (found.sigma0_sq, found.sigma1_sq):
+        assert (one.low, one.high, one.covers) == (0.0, np.inf, "nothing") and str(one).endswith("(no interval)")
     assert float(found(4.0)) == pytest.approx(1.3)
 
 
@@ -33,21 +35,47 @@ def test_a_part_that_is_missing_is_zero(variance, expected):
 
 
 def test_the_unit_of_the_gradient_does_not_matter():
-    found, scaled = affine_variance(SQUARES, 0.5 + 0.2 * SQUARES), affine_variance(1e12 * SQUARES, 0.5 + 0.2 * SQUARES)
-    assert scaled.sigma1_sq.value == pytest.approx(1e-12 * found.sigma1_sq.value)
+    spread = drawn(np.random.default_rng(3))
+    found = affine_variance(SQUARES, spread)
+    for one, other in ((1e12, 1.0), (1e200, 1e200), (1e-200, 1e-200), (1e200, 1e-100), (1.0, 1e-250)):
+        scaled = affine_variance(one * SQUARES, other * spread)
+        for name, factor in (("sigma0_sq", other), ("sigma1_sq", other / one)):
+            for side in ("value", "low", "high"):
+                expected = factor * getattr(getattr(found, name), side)
+                assert getattr(getattr(scaled, name), side) == pytest.approx(expected, rel=1e-6), (
+                    one,
+                    other,
+                    name,
+                    side,
+                )
 
 
 def test_intervals_hold_the_truth_about_as_often_as_they_say(seed):
-    """About four times in five with 12 resampled points, not nine times in ten; and the mean of the estimates is right."""
+    """Nine times in ten with 12 points, and with 6; without the widening it would be four times in five, and two in three."""
     generator = np.random.default_rng(seed)
     found = [affine_variance(SQUARES, drawn(generator)) for _ in range(REPEATS)]
     inside = sum(one.sigma1_sq.low <= 0.2 <= one.sigma1_sq.high for one in found)
-    assert_fraction(inside, REPEATS, 0.81)
+    assert_fraction(inside, REPEATS, 0.9)
     assert_mean([one.sigma1_sq.value for one in found], 0.2)
     with assert_fails("5 % more"):
         assert_mean([one.sigma1_sq.value for one in found], 0.21)
     with assert_fails("twice the variance"):
-        assert_fraction(sum(one.sigma1_sq.low <= 0.4 <= one.sigma1_sq.high for one in found), REPEATS, 0.81)
+        assert_fraction(sum(one.sigma1_sq.low <= 0.4 <= one.sigma1_sq.high for one in found), REPEATS, 0.9)
+
+
+def test_few_points_give_no_interval(seed):
+    spread = drawn(np.random.default_rng(seed))
+    five, six = (affine_variance(SQUARES[:count], spread[:count]).sigma0_sq for count in (5, 6))
+    assert five.covers == "nothing" and five.high == np.inf
+    assert six.covers == "90 %" and 0 <= six.low < six.value < six.high < np.inf
+
+
+def test_what_an_interval_says_of_itself():
+    from stablestep.estimate import Estimate
+
+    assert str(Estimate(1.0, 0.5, 2.0, "redrawn points")) == "1 (0.5 to 2 for redrawn points)"
+    assert str(Estimate(1.0, 1.0, 1.0, "redrawn points")) == "1 (the same for redrawn points)"
+    assert str(of_mean([1.0, 1.0])) == "1 (no spread seen)"
 
 
 def test_the_interval_of_a_mean(seed):
@@ -76,4 +104,4 @@ def test_bad_input(squares, variance, message):
 def test_json_has_no_infinity():
     from stablestep.estimate import Estimate
 
-    assert Estimate(np.inf, 3.0, np.inf).to_dict() == {"value": None, "low": 3.0, "high": None}
+    assert Estimate(np.inf, 3.0, np.inf).to_dict() == {"value": None, "low": 3.0, "high": None, "covers": "90 %"}

@@ -13,7 +13,6 @@ from stablestep.noise import Gaussian, StudentT
 from stablestep.problem import Function, Logistic, Quadratic, Quartic
 from stablestep.setup import Agents, Setup
 from stablestep.stability import advise
-from stablestep.stability.advice import CLASSIC
 from stablestep.theorem import constants, result, step_limit
 
 COMPRESSED = Setup(Quartic(10), Agents(4, Gaussian(0.1, 0.2), RandomSparsification(4.0)))
@@ -39,12 +38,6 @@ def test_rows_are_the_results_on_these_messages():
         else:
             assert row.corrected is None and row.printed is None and "use 4.2" in row.reason
     assert found.limit == pytest.approx(step_limit("4.2", c, norm, 0.5), rel=1e-12)
-
-
-def test_the_classic_results_and_their_new_counterparts():
-    for classic, new in CLASSIC.items():
-        assert (result(classic).sde, result(new).sde) == ("first", "new")
-        assert result(classic).method == result(new).method
 
 
 def test_rows_of_signs():
@@ -166,6 +159,9 @@ def test_a_random_start_is_one_draw_and_gives_no_gap():
         (COMPRESSED, {"epsilon": 1.0}, r"epsilon is 1\.0"),
         (COMPRESSED, {"epsilon": -1.0}, r"epsilon is -1\.0"),
         (COMPRESSED, {"L1": 0.0}, "L1 > 0"),
+        *((COMPRESSED, {"epsilon": value}, "epsilon is .*between 0 and 1") for value in (np.nan, "0.5", True, None)),
+        *((COMPRESSED, {"L1": value}, "L1 is .*at least 0") for value in (np.nan, np.inf, "1", True, -1.0)),
+        (COMPRESSED, {"seed": 1.7}, r"seed is 1\.7"),
         (COMPRESSED, {"x0": 0.0}, "the gradient at x0 is 0"),
         (COMPRESSED, {"x0": [1.0, 2.0]}, r"x0 has shape \(2,\)"),
         (Quartic(3), {}, "must be a Setup"),

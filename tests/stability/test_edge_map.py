@@ -68,6 +68,15 @@ def test_the_same_seed_gives_the_same_map():
     assert one.identical(again) and not np.array_equal(one.up, other.up) and one.predicted.shape == (0, 1)
 
 
+def test_the_threshold_is_an_option_and_stands_in_the_attributes():
+    """h = 2.2 multiplies f by a hundred with probability 1/5 in each of five steps: two such make a thousandfold."""
+    found = {
+        blown: edge_map(MASKED, x0=[1.0], eta=[2.2], steps=5, runs=500, lines=(), blown=blown) for blown in (10.0, 1e3)
+    }
+    assert found[10.0].blown > 2 * found[1e3].blown and found[10.0].up == found[1e3].up
+    assert [f"has passed {blown:g} times" in each.attrs["edge"] for blown, each in found.items()] == [True, True]
+
+
 def test_saved_as_netcdf(tmp_path):
     found = edge_map(MASKED, x0=[1.0], eta=[0.6, 1.1], steps=5, runs=2000)
     found.to_netcdf(tmp_path / "map.nc", engine="h5netcdf")
@@ -87,6 +96,13 @@ BAD = [
     ({"count": [0]}, "count is 0"),
     ({"steps": 0}, "steps is 0"),
     ({"runs": 0}, "runs is 0"),
+    *(
+        ({name: value}, f"{name} is .*whole number")
+        for name in ("steps", "runs")
+        for value in (2.5, "5", True, np.nan, np.inf)
+    ),
+    *(({"blown": value}, "blown is .*greater than 1") for value in (1.0, np.nan, "5", True)),
+    *(({"eta": value}, "eta is .*must list positive steps") for value in (["0.1"], [True], [[0.1]], None)),
     ({"lines": ("theorm",)}, 'no method "theorm".*Did you mean "theorem"'),
     ({"x0": [1.0, 2.0]}, r"x0 has shape \(2,\)"),
     ({"setup": Quartic(1)}, "Setup"),

@@ -13,9 +13,7 @@ from stablestep.noise import Gaussian, Minibatch, StudentT
 from stablestep.problem import Cosh, EvenPower, Function, Logistic, Quadratic, Quartic
 from stablestep.setup import Agents, Setup
 from stablestep.stability import critical_step
-from stablestep.stability.formulas import theorem_of
-from stablestep.stability.start_point import start_point
-from tests.stability.reference import DENSE
+from tests.stability.reference import DENSE, log_error
 from tests.statistics import assert_estimate, assert_fails
 
 X0 = np.array([1.0, -0.5, 2.0])
@@ -35,7 +33,7 @@ def test_which_theorem():
         ([Agents(2), Agents(1, None, RandK(1))], "4.2"),
         ([Agents(2, StudentT(1.0), Sign())], "4.3"),
     ):
-        assert theorem_of(start_point(Setup(Quartic(3), *agents), 1.0)) == name
+        assert found_by("theorem", Setup(Quartic(3), *agents), 1.0).details["result"] == name
 
 
 def test_theorem_by_hand():
@@ -136,13 +134,32 @@ def test_sampled_messages(seed):
     form = gradient @ DENSE @ gradient
     exact = 2 * gradient @ gradient / (form + np.diag(DENSE) @ spread / 2)
     noisy = Setup(Quadratic(DENSE), Agents(2, Gaussian(1e-5), QSGD(1)))
-    found = found_by("loss-model", noisy, seed=seed)
+    found = critical_step(noisy, x0=X0, method="loss-model", seed=seed)
     assert_estimate(math.log(found.step), error, math.log(exact))
     for name, wrong in {"gradient descent": form, "one agent": form + np.diag(DENSE) @ spread}.items():
         with assert_fails(name):
             assert_estimate(math.log(found.step), error, math.log(2 * gradient @ gradient / wrong))
     assert found_by("loss-model", Setup(Quadratic(DENSE), Agents(2, None, QSGD(1)))).step == pytest.approx(exact)
-    assert found.cost == 1024
+    assert (found.cost, found.status, found.details) == (1024, "estimated", {"samples": 512})
+    # Its own error, too, is that of 512 messages.
+    assert_estimate(math.log(found.step), log_error(found), math.log(exact))
+    assert 0.8 * error < log_error(found) < 1.25 * error
+
+
+def test_sampled_messages_coordinate_by_coordinate(seed):
+    """QSGD with one level: E M_j² = ‖g‖ |g_j| for one agent, so that the limit is 2‖g‖²/(‖g‖ Σ D_j |g_j|)."""
+    curvature, gradient = np.array([1.0, 3.0, 0.5]), np.array([1.0, 3.0, 0.5]) * X0
+    found = critical_step(
+        Setup(Quadratic([1.0, 3.0, 0.5]), Agents(1, Gaussian(1e-5), QSGD(1))),
+        x0=X0,
+        method="coordinate-wise",
+        seed=seed,
+    )
+    exact = 2 * np.linalg.norm(gradient) / (curvature @ np.abs(gradient))
+    assert found.status == "estimated" and found.low < found.step < found.high
+    assert_estimate(math.log(found.step), log_error(found), math.log(exact))
+    with assert_fails("twice the step"):
+        assert_estimate(math.log(found.step), log_error(found), math.log(2 * exact))
 
 
 SUM = Logistic(np.eye(3), [0, 1, 1])

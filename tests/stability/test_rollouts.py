@@ -54,6 +54,15 @@ def test_the_first_length_follows_the_messages_and_the_last_is_the_cap():
     assert critical_step(MASKED, x0=1.0).details["steps"] in (150, 450)
 
 
+def test_the_threshold_is_an_option_and_stands_in_the_definition(seed):
+    """The sooner a run counts as lost, the smaller the edge."""
+    given = {"x0": 1.0, "steps": 10, "longest": 10, "seed": seed}
+    early, usual = critical_step(SPARSE, **given, blown=1.5), critical_step(SPARSE, **given)
+    assert early.step < 0.9 * usual.step
+    assert "f − f* has passed 1000 times its start" in usual.definition
+    assert "f − f* has passed 1.5 times its start" in early.definition
+
+
 def test_never():
     found = critical_step(BUMP, x0=0.5, steps=10, longest=30)
     assert (found.step, found.low, found.high, found.status) == (math.inf, math.inf, math.inf, "never")
@@ -68,7 +77,10 @@ def test_never():
         ({"longest": 4}, "longest is 4.*at least 5"),
         ({"tolerance": -0.1}, r"tolerance is -0\.1"),
         ({"x0": 0.0}, "the gradient at x0 is 0"),
-        ({"quantile": 0.5}, 'the method "rollouts" has no option "quantile"; it takes members, steps, longest, tol'),
+        (
+            {"quantile": 0.5},
+            'the method "rollouts" has no option "quantile"; it takes members, steps, longest, tolerance, b',
+        ),
     ],
 )
 def test_bad_input(options, message):

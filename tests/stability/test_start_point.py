@@ -10,7 +10,7 @@ from stablestep.errors import InvalidInput
 from stablestep.noise import Gaussian
 from stablestep.problem import Function, Quadratic, Quartic
 from stablestep.setup import Agents, Setup
-from stablestep.stability.start_point import ceiling, formula, start_point, symmetric
+from stablestep.stability.start_point import ceiling, formula, sharpness, start_point, symmetric
 
 PLAIN = Setup(Quartic(3), Agents(2))
 
@@ -66,6 +66,15 @@ def test_the_ceiling_is_above_the_start_of_every_run():
     np.testing.assert_allclose(ceiling(0.0, -values, 10.0), [20, 50])
     assert np.all(np.isinf(ceiling(0.0, values, np.inf)))
     assert float(ceiling(0.0, jnp.array(0.0), 1000.0)) > 0
+
+
+def test_an_interval_without_end():
+    assert symmetric(0.5, np.inf) == symmetric(0.5, 1e5) and symmetric(0.5, 1e5)[0] < 1e-300
+
+
+@pytest.mark.parametrize(("ratio", "status"), [(1.0, "sharp"), (1.25, "sharp"), (1.26, "soft"), (np.inf, "soft")])
+def test_sharpness(ratio, status):
+    assert sharpness(0.4, 0.4 * ratio) == status
 
 
 def test_results():

@@ -1,9 +1,13 @@
 """The results by their numbers, and the three functions that take one."""
 
+from pathlib import Path
+from textwrap import dedent
+
 import pytest
 
+from stablestep import theorem
 from stablestep.errors import InvalidInput
-from stablestep.theorem import Constants, bound, density, result, results, step_limit
+from stablestep.theorem import Constants, bound, covering, density, result, results, step_limit
 from tests.theorem.reference import HET, TIMES
 
 ALIASES = {
@@ -29,10 +33,47 @@ def test_names(name):
     assert found.sde == ("first" if name in FIRST else "new") and found.method == METHODS.get(name, "DCSGD")
 
 
-def test_every_result_is_listed_once():
-    assert {one.name: one.aliases for one in results()} == ALIASES
+def test_every_name_means_one_result():
+    assert ALIASES.items() <= {one.name: one.aliases for one in results()}.items()
+    assert [one.name for one in results()][: len(ALIASES)] == list(ALIASES)
     names = [name for one in results() for name in (one.name, *one.aliases)]
     assert len(names) == len(set(names))
+
+
+def test_every_file_of_a_result_has_its_test():
+    room, tests = Path(theorem.__file__).parent, Path(__file__).parent
+    files = [file.stem for file in room.glob("*.py") if "RESULT = " in file.read_text()]
+    assert len(files) == len(results())
+    assert [stem for stem in files if not (tests / f"test_{stem}.py").exists()] == []
+
+
+def test_a_new_file_is_found_and_chosen_without_any_list(tmp_path, monkeypatch):
+    (tmp_path / "z10.py").write_text(
+        dedent(
+            """
+            from dataclasses import dataclass
+
+            from stablestep.theorem.result import Hypothesis, Unbiased
+
+            @dataclass(frozen=True, kw_only=True)
+            class Echoed(Unbiased):
+                def memory(self, c):
+                    return Hypothesis("an echo", c.memory == "Echo", f"{self.name} is about an echo, but memory is {c.memory}.")
+
+            RESULT = Echoed(name="Z.10", aliases=(), reference="Z Thm Z.10", method="DCSGD", sde="new")
+            """
+        )
+    )
+    monkeypatch.setattr(theorem, "__path__", [*theorem.__path__, str(tmp_path)])
+    results.cache_clear()
+    try:
+        assert results()[-1].name == "Z.10" and result("Z.10").sde == "new"
+        echoed = Constants(L0=1, L1=1, dim=2, omega=1.0, memory="Echo")
+        assert covering(echoed).name == "Z.10" and step_limit("Z.10", echoed, 1.0, 0.5) > 0
+        assert covering(Constants(L0=1, L1=1, dim=2, omega=1.0)).name == "4.2"
+    finally:
+        monkeypatch.undo()
+        results.cache_clear()
 
 
 def test_the_functions_are_those_of_the_result():
@@ -50,6 +91,7 @@ def test_the_functions_are_those_of_the_result():
         ("S2 4.5", r"Did you mean \"S2 \S+5?\""),
         ("", 'no result "".*Known'),
         ("b.2", r'Did you mean "B\.2"'),
+        (4.2, r"no result .*Did you mean"),
     ],
 )
 def test_unknown_names(name, message):

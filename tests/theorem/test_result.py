@@ -71,8 +71,9 @@ def test_step_limit_and_bound_agent_by_agent(name, count, seed):
         relative += result(name).sde == "new"
         limit = 2 * epsilon / ((c.L0 + c.L1 * norm) * relative + c.L1 * floor)
         assert step_limit(name, c, norm, epsilon) == pytest.approx(limit, rel=1e-12)
-        right = (2.0 + 0.7 * 0.1 * (c.L0 + c.L1) * floor / 2) / ((1 - epsilon) * 1.5)
-        found = bound(name, c, initial_gap=2.0, eta=0.1, epsilon=epsilon, phi1=1.5, phi2=0.7)
+        eta = step_limit(name, c, 0.0, epsilon)
+        right = (2.0 + 0.7 * eta * (c.L0 + c.L1) * floor / 2) / ((1 - epsilon) * 1.5)
+        found = bound(name, c, initial_gap=2.0, eta=eta, epsilon=epsilon, phi1=1.5, phi2=0.7)
         assert found == pytest.approx(right, rel=1e-12)
 
 
@@ -85,7 +86,9 @@ def drift_excess(name, generator, options, factor=1.0):
     c, epsilon = Constants(**values), generator.uniform(0.1, 0.9)
     relative, floor = second_moment(**values)
     relative += result(name).sde == "new"
-    known = bound(name, c, initial_gap=0.0, eta=1.0, epsilon=epsilon, phi1=1.0, phi2=2.0, **options) * (1 - epsilon)
+    # Far below every limit, per unit of η.
+    per_eta = bound(name, c, initial_gap=0.0, eta=1e-9, epsilon=epsilon, phi1=1.0, phi2=2.0, **options) / 1e-9
+    known = per_eta * (1 - epsilon)
     norms = np.geomspace(1e-3, 1e4, 43)
     steps = factor * np.array([step_limit(name, c, norm, epsilon, **options) for norm in norms])
     curved = steps**2 / 2 * (c.L0 + c.L1 * norms) * (relative * norms**2 + floor)

@@ -259,11 +259,11 @@ BAD = [
     (lambda name: bound(name, SIGNS, **(TIMES | {"eta": np.nan})), "eta is nan"),
     (
         lambda name: bound(name, SIGNS, **(TIMES | {"eta": 1.0, "phi2": 10.0})),
-        r"bounds nothing here: φ²/φ¹ is 1, but must be below 0\.\d+; use a smaller eta or a decaying schedule",
+        r"says nothing here: it allows steps below 0\.\d+, but the schedule's mean step, ηφ²/φ¹, is 1; use a smaller eta",
     ),
     (
         lambda name: density(name, SIGNS, eta=1.0, eta_t=1.0, phi1=10.0, phi2=10.0),
-        "bounds nothing here",
+        "says nothing here",
     ),
 ]
 

@@ -7,17 +7,23 @@ import typer
 from stablestep.cli import screen
 from stablestep.cli.app import command
 from stablestep.cli.show import AsJson, Start, print_json, step
+from stablestep.stability import METHODS, critical_step
+from stablestep.stability.start_point import BLOWN
+
+_KNOWN = f"{', '.join(list(METHODS)[:-1])} or {list(METHODS)[-1]}."
 
 
-@command("stablestep critical spec.toml", "stablestep critical spec.toml --method simulation --json")
+@command(
+    "stablestep critical spec.toml",
+    "stablestep critical spec.toml --method simulation --json",
+    more="\n\nA run has failed where its mean f over the last fifth of its steps lies above f(x0), or where f − f* has passed "
+    f"{BLOWN:g} times its start on the way; that threshold is a choice, and moves the edge by some percent.",
+)
 def critical(
     spec: Start,
     method: Annotated[
         str,
-        typer.Option(
-            "--method",
-            help="rollouts, theorem, coordinate-wise, loss-model, one-step, one-step-log, moments, lyapunov or simulation.",
-        ),
+        typer.Option("--method", help=_KNOWN),
     ] = "rollouts",
     seed: Annotated[
         int | None, typer.Option("--seed", help=r"Of every random number; by default that of \[run].")
@@ -26,7 +32,6 @@ def critical(
 ) -> None:
     """The largest constant step that is safe from x0, measured (or computed) by the chosen method."""
     from stablestep.spec import load
-    from stablestep.stability import critical_step
 
     described = load(spec, to_run=False)
     chosen = described.run.get("seed", 0) if seed is None else seed

@@ -6,8 +6,8 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Float
 
-from stablestep.errors import require
-from stablestep.estimate.value import Estimate, bootstrap, pairs
+from stablestep.errors import at_least_zero, require
+from stablestep.estimate.value import Estimate, bootstrap, pairs, unit
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,9 @@ class Smoothness:
 def smoothness(gradient_norm, curvature, at: float | None = None) -> Smoothness:
     """L0, L1 ≥ 0 with curvature ≤ L0 + L1 · gradient_norm at every point, of which L0 + L1 · at is smallest (P Def. 3.1).
 
-    The intervals come from resampling the points: they say how much the line hangs on a few of them. It is an envelope of what was
-    seen, not a bound for what was not; noise in the measured curvatures only raises it.
+    The intervals come from resampling the points: they say how much the line hangs on few of them (`Estimate.covers` is "redrawn points"),
+    and have no width where it is the same for all. They hold no truth in 90 % of cases: the line is an envelope of what was seen, no bound
+    for what was not; noise in the measured curvatures only raises it. Fewer than six points give no interval.
 
     Args:
         gradient_norm: ‖∇f‖ [p ≥ 3] at points of a run.
@@ -43,14 +44,17 @@ def smoothness(gradient_norm, curvature, at: float | None = None) -> Smoothness:
     """
     norms, bent = pairs(gradient_norm=gradient_norm, curvature=curvature)
     require(bool(np.all(norms >= 0)), f"gradient_norm has {norms.min()}, but norms are at least 0.")
-    centre = float(norms.mean()) if at is None else float(at)
-    require(centre >= 0, f"at is {at}, but must be a gradient norm of at least 0.")
-    whole = _envelope(norms, bent, centre)
+    centre = float(np.mean(norms / len(norms)) * len(norms)) if at is None else at_least_zero("at", at)
+    # In units of the largest, so that no product of them overflows.
+    long, steep = unit(norms), unit(bent)
+    norms, bent = norms / long, bent / steep
 
-    def again(chosen: np.ndarray) -> tuple[float, float]:
-        return _envelope(norms[chosen], bent[chosen], float(norms[chosen].mean()) if at is None else centre)
+    def fit(chosen: np.ndarray) -> tuple[float, float]:
+        middle = float(norms[chosen].mean()) if at is None else centre / long
+        constant, growth = _envelope(norms[chosen], bent[chosen], middle)
+        return constant * steep, growth * (steep / long)
 
-    constant, growth = bootstrap(again, len(norms), whole)
+    constant, growth = bootstrap(fit, len(norms), fit(np.arange(len(norms))))
     return Smoothness(constant, growth, centre)
 
 

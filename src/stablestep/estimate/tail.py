@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from stablestep.errors import require
-from stablestep.estimate.value import NORMAL, Estimate
+from stablestep.estimate.value import NORMAL, Estimate, numbers
 
 GRID = (0.6, 0.8, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 8.0, 10.0, 14.0, 20.0, 40.0, math.inf)
 _SIMULATED = 1 << 19  # numbers for each ν of the grid
@@ -22,10 +22,11 @@ class Tail:
     """How heavy the noise is.
 
     Attributes:
-        nu: degrees of freedom of the Student-t law whose coordinates look like these; ∞ where they cannot be told from Gaussian.
+        nu: degrees of freedom of the Student-t law whose coordinates look like these; ∞ where they cannot be told from Gaussian. Tails
+            heavier than ν = 0.6 cannot be told from it: 0.6 means that or less, and the interval then begins at 0.
         hill: the tail index by Hill's estimator at several shares of the largest residuals: (median, smallest, largest).
         steady: whether Hill's estimate hardly depends on that share; if not, there is no power law to speak of.
-        coordinates: how many were used.
+        coordinates: how many were used; left_out: how many that vary were not, being exactly 0 or of one value in too many gradients.
         shares, indices: those shares and its value at each.
     """
 
@@ -33,6 +34,7 @@ class Tail:
     hill: Estimate
     steady: bool
     coordinates: int
+    left_out: int
     shares: tuple[float, ...]
     indices: tuple[float, ...]
 
@@ -50,47 +52,69 @@ def tail(gradients) -> Tail:
     Every coordinate has a scale of its own, so each is judged by (mean |r|)/(root mean r²) of its residuals r about its median,
     which needs no scale; the mean over coordinates is compared with that of simulated t_ν samples of the same n. Coordinates of one
     worker may depend on each other: the interval comes from leaving out workers in turn (it is too short where one random factor
-    scales all coordinates of a worker, of which there are only n draws). Coordinates that are exactly 0 in more than 2 % of the gradients
-    are left out. Hill's estimate pools |r| over the median of |r| of its coordinate.
+    scales all coordinates of a worker, of which there are only n draws). Hill's estimate pools |r| over the median of |r| of its
+    coordinate. The unit of the gradients does not matter.
+
+    Coordinates that are exactly 0 in more than 2 % of the gradients, or of one value in half of them, are left out (and counted): zeros of
+    units and embeddings that some batches do not touch would look like a heavy tail.
 
     Not the fit of an α-stable law, which takes ν = 2.5 for an infinite variance.
 
     Raises:
-        InvalidInput: for another shape, fewer than 8 workers, values that are not finite, or no coordinate that varies.
+        InvalidInput: for another shape, fewer than 8 workers, values that are not finite, or no coordinate that varies and is not left
+            out.
 
     >>> draws = np.random.default_rng(0).standard_t(2.5, size=(32, 2000))
     >>> found = tail(draws)
     >>> found.nu.low < 2.5 < found.nu.high, found.variance
     (True, 'finite')
     """
-    samples = np.asarray(gradients, float)
+    samples = _checked(gradients)
+    # In powers of two near each coordinate's largest, which is exact: squares of 1e200 are no numbers.
+    samples = np.ldexp(samples, -np.frexp(np.abs(samples).max(axis=0))[1])
+    samples, varying = _usable(samples)
+    residuals = np.abs(samples - np.median(samples, axis=0))
+    indices = hill(residuals / np.median(residuals, axis=0))
+    return Tail(
+        _degrees(samples),
+        Estimate(float(np.median(indices)), float(indices.min()), float(indices.max()), "other shares"),
+        bool(indices.max() < STEADY * indices.min()),
+        samples.shape[1],
+        varying - samples.shape[1],
+        tuple(SHARES.tolist()),
+        tuple(indices.tolist()),
+    )
+
+
+def _checked(gradients) -> Float[np.ndarray, "n J"]:
+    samples = numbers("gradients", gradients)
     require(
         samples.ndim == 2 and samples.shape[0] >= 8 and samples.shape[1] >= 1,
         f"gradients has shape {samples.shape}, but must be [n, J]: J coordinates of n ≥ 8 gradients at one point.",
     )
     require(bool(np.all(np.isfinite(samples))), "gradients has values that are not finite; leave those workers out.")
-    residuals = samples - np.median(samples, axis=0)
-    middle = np.median(np.abs(residuals), axis=0)
-    # Zeros of units and embeddings that some batches do not touch would look like a heavy tail.
-    alive = (middle > 0) & (np.mean(samples == 0, axis=0) <= ZEROS)
+    return samples
+
+
+def _usable(samples: Float[np.ndarray, "n J"]) -> tuple[Float[np.ndarray, "n K"], int]:
+    """The coordinates that are judged, and how many vary at all."""
+    spread = np.abs(samples - np.median(samples, axis=0))
+    varying = int(np.sum(spread.max(axis=0) > 0))
+    require(varying > 0, "no coordinate varies between the gradients, so there is no noise to measure.")
+    alive = (np.median(spread, axis=0) > 0) & (np.mean(samples == 0, axis=0) <= ZEROS)
     require(
         bool(alive.any()),
-        "no coordinate varies between the gradients, or all are 0 in some of them; no noise to measure.",
+        f"all {varying} coordinates that vary are exactly 0 in more than {100 * ZEROS:g} % of the gradients, or of one value in half of "
+        "them, and such coordinates are left out (units that a batch does not touch look like a heavy tail); give others.",
     )
-    residuals, middle = residuals[:, alive], middle[alive]
-    statistic, error = _jackknife(samples[:, alive])
-    count = len(samples)
-    low, nu, high = (_nu(statistic + sign * NORMAL * error, count) for sign in (-1, 0, 1))
-    indices = hill(np.abs(residuals) / middle)
-    middle_index = float(np.median(indices))
-    return Tail(
-        Estimate(nu, low, high),
-        Estimate(middle_index, float(indices.min()), float(indices.max())),
-        bool(indices.max() < STEADY * indices.min()),
-        int(alive.sum()),
-        tuple(SHARES.tolist()),
-        tuple(indices.tolist()),
-    )
+    return samples[:, alive], varying
+
+
+def _degrees(samples: Float[np.ndarray, "n J"]) -> Estimate:
+    """ν, from the statistic and its error over workers."""
+    statistic, error = _jackknife(samples)
+    low, nu, high = (_nu(statistic + sign * NORMAL * error, len(samples)) for sign in (-1, 0, 1))
+    return Estimate(nu, low if low > GRID[0] else 0.0, high)
 
 
 def hill(sizes: Float[np.ndarray, "n J"]) -> Float[np.ndarray, " shares"]:

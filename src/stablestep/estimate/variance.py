@@ -6,7 +6,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from stablestep.errors import require
-from stablestep.estimate.value import Estimate, bootstrap, pairs
+from stablestep.estimate.value import Estimate, bootstrap, pairs, unit, unknown, widened
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ def affine_variance(gradient_sq, variance) -> AffineVariance:
     """The fit variance ≈ σ0² + σ1²‖∇f‖² with σ0², σ1² ≥ 0 (P Def. 3.2), by least squares of relative errors.
 
     A variance measured from n workers has a relative error that does not depend on its size, hence the weights. Resampled points give
-    the intervals.
+    the intervals, widened as so few of them ask for; fewer than six points, or points that lie on the fit exactly, give none.
 
     Args:
         gradient_sq: ‖∇f‖² [p ≥ 3] at points of a run, without the noise's own share: ‖ḡ‖² − (total variance)/n for a mean ḡ of n.
@@ -41,8 +41,25 @@ def affine_variance(gradient_sq, variance) -> AffineVariance:
     squares, spread = pairs(gradient_sq=gradient_sq, variance=variance)
     require(bool(np.all(squares >= 0)), f"gradient_sq has {squares.min()}, but squares are at least 0.")
     require(bool(np.all(spread >= 0)), f"variance has {spread.min()}, but variances are at least 0.")
-    whole = _fit(squares, spread)
-    return AffineVariance(*bootstrap(lambda chosen: _fit(squares[chosen], spread[chosen]), len(squares), whole))
+    # In units of the largest, so that no power of them overflows.
+    large, wide = unit(squares), unit(spread)
+    squares, spread = squares / large, spread / wide
+
+    def fit(chosen: np.ndarray) -> tuple[float, float]:
+        constant, growth = _fit(squares[chosen], spread[chosen])
+        return constant * wide, growth * (wide / large)
+
+    points, whole = len(squares), fit(np.arange(len(squares)))
+    if _exact(squares, spread):
+        return AffineVariance(*(unknown(value) for value in whole))
+    found = bootstrap(fit, points, whole)
+    return AffineVariance(*(widened(one, points, fitted=2) for one in found))
+
+
+def _exact(squares: np.ndarray, spread: np.ndarray) -> bool:
+    """Whether the fit leaves nothing, which no measured variance does."""
+    constant, growth = _fit(squares, spread)
+    return bool(np.allclose(constant + growth * squares, spread, rtol=1e-9, atol=0))
 
 
 def _fit(squares: np.ndarray, spread: np.ndarray) -> tuple[float, float]:

@@ -5,17 +5,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from stablestep.errors import InvalidInput
+from stablestep.errors import InvalidInput, within
 from stablestep.setup import Setup
 from stablestep.stability.start_point import StartPoint, start_point
-from stablestep.theorem import Constants, constants, result, results
-
-CLASSIC = {
-    "4.1": "4.2",
-    "B.1": "B.2",
-    "B.3": "B.5",
-    "B.8": "4.3",
-}  # each result on the first-order SDE, and that on the new one
+from stablestep.theorem import Constants, Result, constants, covering, results
 
 
 @dataclass(frozen=True)
@@ -99,13 +92,12 @@ def advise(setup: Setup, *, x0, epsilon: float = 0.5, L1: float | None = None, s
     >>> [row.name for row in found.rows if row.corrected], {name: round(share, 2) for name, share in found.shares.items()}
     (['4.1', '4.2'], {'landscape': 0.14, 'compression': 0.07, 'noise': 0.79})
     """
+    epsilon = within("epsilon", epsilon, 0, 1, hint=", such as 0.5")
     start = start_point(setup, x0, seed)
     start.require_slope()
-    c = _constants(start, L1)
-    norm = start.gradient_norm
-    rows = tuple(_row(name, c, norm, epsilon) for name in _names(c))
-    name = "4.3" if c.signs else "4.2"
-    at = result(name)
+    c, norm = _constants(start, L1), start.gradient_norm
+    rows = tuple(_row(one, c, norm, epsilon) for one in results() if (one.method == "DSignSGD") == c.signs)
+    at = covering(c)
     return Advice(
         rows,
         c,
@@ -123,17 +115,13 @@ def _constants(start: StartPoint, L1: float | None) -> Constants:
     return constants(start.setup, x0=None if callable(start.x0) else start.point, **chosen)
 
 
-def _names(c: Constants) -> tuple[str, ...]:
-    return tuple(one.name for one in results() if (one.method == "DSignSGD") == c.signs)
-
-
-def _row(name: str, c: Constants, norm: float, epsilon: float) -> Row:
-    found, limits, reasons = result(name), [], []
+def _row(found: Result, c: Constants, norm: float, epsilon: float) -> Row:
+    limits, reasons = [], []
     for form in ("printed", "corrected"):
         failing = [one.failure for one in found.hypotheses(c, form=form) if not one.holds]
         limits.append(None if failing else found.step_limit(c, norm, epsilon, form=form))
         reasons += failing[:1]
-    return Row(name, found.method, found.sde, found.reference, *limits, reason=reasons[0] if reasons else "")
+    return Row(found.name, found.method, found.sde, found.reference, *limits, reason=reasons[0] if reasons else "")
 
 
 def _shares(c: Constants, norm: float) -> dict[str, float]:
@@ -158,7 +146,7 @@ def _constant_step(start: StartPoint, c: Constants, epsilon: float) -> float | N
         bounded = replace(c, L0=start.setup.problem.smoothness(0.0), L1=0.0)
     except InvalidInput:
         return None
-    limit = result("4.2").step_limit(bounded, 0.0, epsilon)
+    limit = covering(bounded).step_limit(bounded, 0.0, epsilon)
     return limit if limit < math.inf else None
 
 

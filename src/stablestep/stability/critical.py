@@ -29,15 +29,19 @@ METHODS: dict[str, Callable[..., CriticalStep]] = {
 def critical_step(setup: Setup, *, x0, method: str = "rollouts", seed: int = 0, **options) -> CriticalStep:
     """The largest constant step that is safe from x0, by the chosen method.
 
-    Methods: "rollouts" (the adaptive ladder of short runs, within about 10 % of plain simulation at a fraction of its cost),
-    "theorem" (the limit of P Thms B.2, 4.2, 4.3 at x0: always safe for the SDE, often far too small), "coordinate-wise" (separable f),
+    Methods: "rollouts" (the adaptive ladder of short runs, within about 10 % of plain simulation at a fraction of its cost), "theorem"
+    (the limit at x0 of the result that covers the setup: always safe for the SDE, often far too small), "coordinate-wise" (separable f),
     "loss-model" (a model, no guarantee), "one-step" and "one-step-log" (E f, E log f after one step on real messages), "moments" (exact
     mean-square edge of a quadratic), "lyapunov" (almost-sure edge, linearised), "simulation" (bisection).
 
     Args:
         x0: a number, a vector of length d, or a function of a JAX key.
-        options: of the method: `rollouts(members, steps, longest, tolerance)`, `simulation(steps, runs, quantile, tolerance)`,
-            `lyapunov(runs, steps)`, `one-step(samples)`, `one-step-log(samples)`, `theorem(L1)`.
+        options: of the method: `rollouts(members, steps, longest, tolerance, blown)`, `simulation(steps, runs, quantile, tolerance,
+            blown)`, `lyapunov(runs, steps)`, `one-step(samples)`, `one-step-log(samples)`, `theorem(L1)`.
+
+    A run has failed, to "rollouts" and "simulation", where its mean f over the last fifth of its steps lies above f(x0), or where f − f*
+    has passed `blown` = 1000 times its start on the way (f where the infimum f* is unknown); the threshold is a choice, and moves an edge
+    by some percent. `CriticalStep.status` says what an answer is worth.
 
     Raises:
         InvalidInput: for an unknown method or option, or a setup that the method cannot treat, naming one that can.
@@ -48,8 +52,8 @@ def critical_step(setup: Setup, *, x0, method: str = "rollouts", seed: int = 0, 
     >>> round(found.step, 12), found.status
     (0.5, 'exact')
     """
-    if method not in METHODS:
-        raise InvalidInput(f'there is no method "{method}". {nearest(method, METHODS)}')
+    if not isinstance(method, str) or method not in METHODS:
+        raise InvalidInput(f'there is no method "{method}". {nearest(str(method), METHODS)}')
     chosen = METHODS[method]
     known = list(inspect.signature(chosen).parameters)[1:]
     for name in options:

@@ -8,11 +8,12 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from stablestep.errors import InvalidInput, nearest, require
+from stablestep.errors import InvalidInput, instance, nearest, require, shown, whole
 from stablestep.setup import Setup
 from stablestep.stability.critical import METHODS
-from stablestep.stability.members import EDGE, Runner
-from stablestep.stability.start_point import start_point
+from stablestep.stability.members import Runner
+from stablestep.stability.rollouts import precision
+from stablestep.stability.start_point import BLOWN, StartPoint, checked_blown, edge_of, start_point
 from stablestep.vary import vary
 
 LINES = ("theorem", "coordinate-wise", "loss-model")
@@ -27,6 +28,7 @@ def edge_map(
     runs: int = 32,
     seed: int = 0,
     lines: Sequence[str] = LINES,
+    blown: float = BLOWN,
     **parameter: Sequence,
 ) -> xr.Dataset:
     """The fraction of runs that blow up, or end above f(x0), over the step and one parameter of the setup, or x0 itself.
@@ -34,6 +36,8 @@ def edge_map(
     Args:
         x0: a start as elsewhere; or, where no parameter is given, a list of starts (numbers), which is then what varies.
         eta: constant steps.
+        steps, runs: of each point of the map.
+        blown: a run whose f − f* passes this many times its start (1000) has blown up; ∞ for no such threshold.
         parameter: one name and its values, such as omega=[1, 2, 4], count=[1, 4, 16], sigma1=… or df=….
         lines: predictors whose step is computed at each value; NaN where one does not apply.
 
@@ -49,35 +53,46 @@ def edge_map(
     >>> edge_map(setup, x0=1.0, eta=[0.2, 1.9, 2.1], power=[2, 4], runs=1).up.values.tolist()
     [[0.0, 0.0, 1.0], [0.0, 0.0, 1.0]]
     """
-    require(isinstance(setup, Setup), f"setup is {setup!r}, but must be a Setup(problem, Agents(…), …).")
+    instance("setup", setup, Setup, "Setup(problem, Agents(4))")
     require(len(parameter) <= 1, f"one parameter can be varied beside eta, but {len(parameter)} are given.")
-    (name, values), etas = next(iter(parameter.items()), ("x0", x0)), np.asarray(eta, float)
-    require(np.ndim(values) == 1, f"{name} is {values}, but must list the values that are varied.")
-    positive = etas.ndim == 1 and len(etas) > 0 and bool(np.all((etas > 0) & np.isfinite(etas)))
-    require(positive, f"eta is {eta}, but must list positive steps.")
+    (name, values), etas = next(iter(parameter.items()), ("x0", x0)), _steps(eta)
+    require(np.ndim(values) == 1, f"{name} is {shown(values)}, but must list the values that are varied.")
     require(len(values) > 0, f"{name} has no values; give at least one.")
-    require(steps >= 1, f"steps is {steps}, but must be at least 1.")
-    require(runs >= 1, f"runs is {runs}, but must be at least 1.")
+    steps, runs, blown = whole("steps", steps), whole("runs", runs), checked_blown(blown)
     for line in lines:
         require(line in METHODS, f'there is no method "{line}" to draw. {nearest(str(line), METHODS)}')
-    rows = [_row(setup, x0, name, value, etas, steps, runs, seed, lines) for value in values]
-    up, blown, predicted = (np.array(part) for part in zip(*rows))
+    starts = (
+        start_point(setup, value, seed) if name == "x0" else start_point(vary(setup, name, value), x0, seed)
+        for value in values
+    )
+    rows = [(*_ends(at, etas, steps, runs, blown), [_predicted(at, line) for line in lines]) for at in starts]
+    up, gone, predicted = (np.array(part) for part in zip(*rows))
     variables: dict[str, Any] = {
         "up": ((name, "eta"), up),
-        "blown": ((name, "eta"), blown),
+        "blown": ((name, "eta"), gone),
         "predicted": (("predictor", name), predicted.T),
     }
     coordinates = {name: list(values), "eta": etas, "predictor": list(lines)}
-    return xr.Dataset(variables, coordinates, {"edge": EDGE, "steps": steps, "runs": runs, "seed": seed})
+    attributes = {"edge": edge_of(blown=blown), "steps": steps, "runs": runs, "seed": seed}
+    return xr.Dataset(variables, coordinates, attributes)
 
 
-def _row(setup: Setup, x0, name: str, value, etas, steps: int, runs: int, seed: int, lines: Sequence[str]):
-    at = start_point(setup if name == "x0" else vary(setup, name, value), value if name == "x0" else x0, seed)
-    runner = Runner(at, runs * len(etas))
+def _steps(eta) -> Float[np.ndarray, " etas"]:
+    etas = np.asarray(eta)
+    fits = etas.dtype.kind in "iuf" and etas.ndim == 1 and len(etas) > 0
+    require(
+        fits and bool(np.all((etas > 0) & np.isfinite(etas))),
+        f"eta is {shown(eta)}, but must list positive steps.",
+    )
+    return etas.astype(float)
+
+
+def _ends(at: StartPoint, etas: np.ndarray, steps: int, runs: int, blown: float) -> tuple[np.ndarray, np.ndarray]:
+    """The fractions of runs that end up, and that blow up, at each step."""
+    runner = Runner(at, runs * len(etas), precision(blown), blown)
     ended = runner(np.repeat(etas, runs), steps)
     shape = (len(etas), runs)
-    predicted = [_predicted(at, line) for line in lines]
-    return ended.up.reshape(shape).mean(axis=1), ended.blown.reshape(shape).mean(axis=1), predicted
+    return ended.up.reshape(shape).mean(axis=1), ended.blown.reshape(shape).mean(axis=1)
 
 
 def _predicted(at, line: str) -> float:

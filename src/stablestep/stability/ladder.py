@@ -8,15 +8,14 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.special import log_expit
 
-from stablestep.errors import require
-from stablestep.stability.start_point import CriticalStep, symmetric
+from stablestep.errors import positive, whole
+from stablestep.stability.start_point import CriticalStep, never, sharpness, symmetric
 
 TOLERANCE = 0.03
 LONGEST = 450
 ROUNDS = 40
 MARGIN = math.log(8)  # of the first window, and how far an answer outside it moves the window
 FAR = 12  # moves after which there is no edge
-SHARP = 1.25  # η90/η10 below which an edge is called sharp
 MOVED = 0.05
 WIDTHS = np.geomspace(1e-3, 2.0, 48)
 
@@ -58,10 +57,9 @@ def edge(
 
     ∞ if no member ended up at any step, 0 if all did at every step.
     """
-    require(runner.members >= 4, f"members is {runner.members}, but a round needs at least 4.")
-    require(length >= 5, f"steps is {length}, but a rollout needs at least 5 steps.")
-    require(longest >= 5, f"longest is {longest}, but a rollout needs at least 5 steps.")
-    require(0 < tolerance < math.inf, f"tolerance is {tolerance}, but must be greater than 0.")
+    whole("members", runner.members, least=4)
+    length, longest = whole("steps", length, least=5), whole("longest", longest, least=5)
+    tolerance = positive("tolerance", tolerance)
     ladder, length = _Ladder(runner, tolerance), min(length, longest)
     found = ladder.climb(centre, MARGIN / 2, length)
     moved = math.inf
@@ -76,21 +74,14 @@ def edge(
 
 
 def _answer(found: Posterior | None, cost: int, length: int, definition: str, horizon: bool) -> CriticalStep:
-    if found is None:
-        return CriticalStep(math.inf, math.inf, math.inf, "never", "rollouts", definition, cost, {"steps": length})
-    if math.isinf(found.centre):
-        return CriticalStep(0.0, 0.0, 0.0, "never", "rollouts", definition, cost, {"steps": length})
+    if found is None or math.isinf(found.centre):
+        return never(math.inf if found is None else 0.0, "rollouts", definition, cost, steps=length)
     # The raw posterior is too narrow: members share one logistic, which no real edge is exactly.
     error = math.hypot(1.3 * found.half, 0.03)
     step, spread = math.exp(found.centre), math.log(9) * found.width
-    tails: dict[str, Any] = {
-        "step10": math.exp(found.centre - spread),
-        "step90": math.exp(found.centre + spread),
-        "steps": length,
-    }
-    status = "sharp" if 2 * spread <= math.log(SHARP) else "soft"
-    if horizon:
-        status = "horizon-dependent"
+    step10, step90 = math.exp(found.centre - spread), math.exp(found.centre + spread)
+    tails: dict[str, Any] = {"step10": step10, "step90": step90, "steps": length}
+    status = "horizon-dependent" if horizon else sharpness(step10, step90)
     return CriticalStep(step, *symmetric(step, error), status, "rollouts", definition, cost, tails)
 
 

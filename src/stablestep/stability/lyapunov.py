@@ -1,15 +1,16 @@
 """The almost-sure edge: the step at which the messages' random linear maps neither shrink nor stretch x in the long run."""
 
 import math
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from scipy.optimize import brentq
+from jaxtyping import Array, Float
 
-from stablestep.errors import InvalidInput, require
+from stablestep.errors import InvalidInput, require, whole
 from stablestep.method import Method, method, norm
 from stablestep.noise import Gaussian, Minibatch
 from stablestep.problem import Quadratic
@@ -17,10 +18,12 @@ from stablestep.record import cast, working_dtype
 from stablestep.schedule import Constant
 from stablestep.setup import Agents, Setup
 from stablestep.stability.moments import quadratic_matrix
-from stablestep.stability.start_point import CriticalStep, StartPoint, symmetric
+from stablestep.stability.root import bracket, mean_of, root
+from stablestep.stability.start_point import CriticalStep, StartPoint, never, symmetric
 from stablestep.stream import Family, Stream
 
 LARGEST = 512
+DEFINITION = "the step at which (1/k) E log‖x_k‖ → 0 (almost-sure edge), linearised at x0"
 
 
 def lyapunov(case: StartPoint, runs: int = 64, steps: int = 1000) -> CriticalStep:
@@ -29,49 +32,50 @@ def lyapunov(case: StartPoint, runs: int = 64, steps: int = 1000) -> CriticalSte
     On a quadratic this is the almost-sure edge: below it every run converges (to its noise level), above it every run diverges. It lies
     above the mean-square edge, where rare runs already dominate E‖x_k‖². Elsewhere H is frozen at x0.
 
+    Args:
+        runs: independent products of maps, over which the mean is taken.
+        steps: of each.
+
     Raises:
         InvalidInput: for messages that do not grow in proportion to the gradient (signs, clipping), minibatches, groups with data of
             their own, more than 512 coordinates, or a Hessian at x0 that is not positive definite.
     """
-    require(runs >= 1, f"runs is {runs}, but must be at least 1.")
-    require(steps >= 1, f"steps is {steps}, but must be at least 1.")
+    runs, steps = whole("runs", runs), whole("steps", steps)
     frozen = linearised(case)
-    random = not all(group.noise.is_zero and group.compressor.deterministic for group in frozen.groups)
-    runs, steps = (runs, steps) if random else (1, 200)
-    with working_dtype("float64") as kind:
-        linear = cast(method(frozen, Constant(1.0)), kind)
-        streams = Stream.seed(case.seed).children(np.arange(runs, dtype=np.uint32), Family.RUN)
-    largest = float(np.max(np.abs(np.linalg.eigvalsh(quadratic_matrix(frozen)))))
-    calls = 0
+    # A biased compressor is no linear map: its products wander, even where nothing is random.
+    linear = all(g.noise.is_zero and g.compressor.deterministic and g.compressor.unbiased for g in frozen.groups)
+    runs, steps = (1, 200) if linear else (runs, steps)
+    rates, calls = _growth(frozen, case.seed, runs, steps), 0
 
-    def rates(log_step: float) -> np.ndarray:
+    def counted(log_step: float) -> np.ndarray:
         nonlocal calls
         calls += 1
+        return rates(math.exp(log_step))
+
+    largest = float(np.max(np.abs(np.linalg.eigvalsh(quadratic_matrix(frozen)))))
+    low, high = bracket(lambda log_step: mean_of(counted(log_step)) > 0, math.log(2 / largest))
+    if not high - low < math.inf:
+        return never(math.inf if math.isinf(high) else 0.0, "lyapunov", DEFINITION, calls * runs * steps)
+    found = root(counted, low, high, 1e-5)
+    status, cost = "exact" if linear else "estimated", calls * runs * steps
+    interval = symmetric(found.step, found.error)
+    return CriticalStep(found.step, *interval, status, "lyapunov", DEFINITION, cost, {"slope": found.slope})
+
+
+def _growth(frozen: Setup, seed: int, runs: int, steps: int) -> Callable[[float], np.ndarray]:
+    """h ↦ the growth rate of each of `runs` runs."""
+    with working_dtype("float64") as kind:
+        linear = cast(method(frozen, Constant(1.0)), kind)
+        streams = Stream.seed(seed).children(np.arange(runs, dtype=np.uint32), Family.RUN)
+    # In every direction: one that is chosen might hold no part of what grows.
+    points = np.random.default_rng(seed).normal(size=(runs, frozen.dim))
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+
+    def rates(step: float) -> np.ndarray:
         with working_dtype("float64"):
-            return np.asarray(_rates(linear, streams, np.float64(math.exp(log_step)), steps))
+            return np.asarray(_rates(linear, streams, points, np.float64(step), steps))
 
-    def mean(log_step: float) -> float:
-        return float(np.mean(rates(log_step)))
-
-    low = high = math.log(2 / largest)
-    while mean(high) < 0:
-        high += math.log(2)
-    while mean(low) > 0:
-        low -= math.log(2)
-    root = float(brentq(mean, low, high, xtol=1e-5)) if low < high else low  # pyright: ignore[reportArgumentType]
-    found = rates(root)
-    slope = (mean(root + 0.02) - mean(root - 0.02)) / 0.04
-    error = float(np.std(found) / math.sqrt(runs)) / slope if slope > 0 else math.inf
-    step = math.exp(root)
-    return CriticalStep(
-        step,
-        *symmetric(step, error),
-        "sharp" if random else "exact",
-        "lyapunov",
-        "the step at which (1/k) E log‖x_k‖ → 0 (almost-sure edge), linearised at x0",
-        calls * runs * steps,
-        {"slope": slope},
-    )
+    return rates
 
 
 def linearised(case: StartPoint) -> Setup:
@@ -118,13 +122,13 @@ def _frozen(case: StartPoint) -> Quadratic:
 
 
 @eqx.filter_jit
-def _rates(method: Method, streams: Stream, eta, steps: int):
+def _rates(method: Method, streams: Stream, points: Float[Array, "runs d"], eta, steps: int):
     """For each run, the growth of the state's logarithm per step after a tenth of the steps."""
     own = eqx.tree_at(lambda one: (one.schedule.eta, one.eta), method, (eta, eta))
-    return jax.vmap(lambda stream: _rate(own, stream, steps))(streams)
+    return jax.vmap(lambda stream, point: _rate(own, stream, point, steps))(streams, points)
 
 
-def _rate(method: Method, stream: Stream, steps: int):
+def _rate(method: Method, stream: Stream, point: Float[Array, " d"], steps: int):
     warm = steps // 10
 
     def step(k, carried):
@@ -137,7 +141,6 @@ def _rate(method: Method, stream: Stream, steps: int):
         scaled = jax.tree.map(lambda number: number / jnp.where(size > 0, size, 1), numbers)
         return eqx.combine(scaled, rest), total + jnp.where(k >= warm, grown, 0)
 
-    dim = method.problem.dim
-    begin = method.begin(stream, jnp.full(dim, dim**-0.5))
+    begin = method.begin(stream, point)
     _, total = lax.fori_loop(0, steps, step, (begin, jnp.zeros(())))
     return total / (steps - warm)

@@ -16,7 +16,6 @@ from stablestep.stability.start_point import BLOWN, StartPoint, ceiling
 from stablestep.stream import Family, Stream
 
 _TOGETHER = 1 << 16  # coordinates
-EDGE = "half of the runs from x0 have blown up, or have a mean of f over their last fifth above f(x0)"
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import numpy as np
-from scipy.optimize import brentq
 
-from stablestep.errors import require
+from stablestep.errors import require, whole
 from stablestep.record import cast, working_dtype
-from stablestep.stability.start_point import CriticalStep, StartPoint, symmetric
+from stablestep.stability.root import ASIDE, last_bracket, mean_of, root
+from stablestep.stability.start_point import CriticalStep, StartPoint, never, symmetric
 
 SCAN = np.geomspace(1e-6, 1e6, 97)
 
@@ -34,40 +34,26 @@ def one_step_log(case: StartPoint, samples: int | None = None) -> CriticalStep:
 def _largest(
     case: StartPoint, method: str, samples: int | None, definition: str, criterion: Callable[[np.ndarray], np.ndarray]
 ) -> CriticalStep:
-    require(samples is None or samples >= 1, f"samples is {samples}, but must be at least 1.")
+    samples = None if samples is None else whole("samples", samples)
     case.require_memoryless(method)
     case.require_slope()
     count = 1 if case.fixed else samples or int(np.clip(2**21 // case.setup.dim, 64, 8192))
-    grown = _growth(case, count)
-    calls = 0
+    grown, calls = _growth(case, count), 0
 
-    def mean(log_step: float) -> float:
+    def values(log_step: float) -> np.ndarray:
         nonlocal calls
         calls += 1
-        value = float(np.mean(criterion(grown(math.exp(log_step)))))
-        return value if not math.isnan(value) else math.inf
+        return criterion(grown(math.exp(log_step)))
 
-    logs = np.log(case.dimensionless(SCAN))
-    signs = np.array([mean(log_step) for log_step in logs]) <= 0
-    cost = count * (calls + 1)
-    if signs[-1] or not signs.any():
-        step = math.inf if signs[-1] else 0.0
-        return CriticalStep(step, step, step, "never", method, definition, cost)
-    last = int(np.flatnonzero(signs)[-1])
-    root = float(brentq(mean, logs[last], logs[last + 1], xtol=1e-6))  # pyright: ignore[reportArgumentType]
-    low, high = symmetric(math.exp(root), _error(root, grown, criterion))
-    status = "exact" if case.fixed else "sharp"
-    return CriticalStep(math.exp(root), low, high, status, method, definition, count * (calls + 1), {"samples": count})
-
-
-def _error(root: float, grown: Callable, criterion: Callable) -> float:
-    """Standard error of log h: that of the mean, over the mean's slope."""
-    values = criterion(grown(math.exp(root)))
-    if len(values) == 1:
-        return 0.0
-    ahead, behind = (float(np.mean(criterion(grown(math.exp(root + shift))))) for shift in (0.02, -0.02))
-    slope = abs(ahead - behind) / 0.04
-    return float(np.std(values) / math.sqrt(len(values))) / slope if slope > 0 else math.inf
+    logs = np.log(case.dimensionless(SCAN)) + ASIDE
+    # The mean of f may cross its start several times: a step beyond all of them is too large.
+    low, high = last_bracket(lambda log_step: mean_of(values(log_step)) > 0, logs)
+    if not high - low < math.inf:
+        return never(math.inf if math.isinf(high) else 0.0, method, definition, count * (calls + 1))
+    found = root(values, low, high, 1e-6)
+    interval = symmetric(found.step, found.error)
+    status = "exact" if case.fixed else "estimated"
+    return CriticalStep(found.step, *interval, status, method, definition, count * (calls + 1), {"samples": count})
 
 
 def _growth(case: StartPoint, count: int) -> Callable[[float], np.ndarray]:

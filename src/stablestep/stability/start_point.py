@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Float
 
-from stablestep.errors import instance, require
+from stablestep.errors import instance, is_number, require, seed_of, shown
 from stablestep.message import Law, law
 from stablestep.problem import Problem
 from stablestep.record import cast, start, working_dtype
@@ -27,11 +27,17 @@ class CriticalStep:
     Attributes:
         step: the step; ∞ where none was found.
         low, high: its interval (equal to the step for a formula).
-        status: "exact" or "formula", or from runs "sharp" (η90/η10 ≤ 1.25), "soft", "horizon-dependent" or "never".
+        status: how it was found, and what it is worth:
+            "exact": to the precision of arithmetic, since nothing is random or all moments are known;
+            "formula": a model's or a theorem's number, as good as the model;
+            "estimated": a mean over random messages or growth rates crosses 0 there, and the interval is one standard error; no run of
+            the method was followed, so whether the edge is sharp is not known;
+            from an ensemble of runs "sharp" (η90/η10 ≤ 1.25), "soft" (wider), "horizon-dependent" (it moves as runs grow longer);
+            "never": no step tried is too large, or every one is.
         method: which predictor.
         definition: what is meant by the edge.
         cost: in steps of one run; a gradient, a message or a Hessian product counts as one.
-        details: numbers of this method, such as step10, step90 and steps.
+        details: numbers of this method, such as step10, step90 (where a tenth and nine tenths of the runs end up) and steps.
     """
 
     step: float
@@ -42,6 +48,41 @@ class CriticalStep:
     definition: str
     cost: int
     details: dict[str, Any] = field(default_factory=dict)
+
+
+SHARP = 1.25  # η90/η10 up to which an edge is called sharp
+
+
+def sharpness(step10: float, step90: float) -> str:
+    """The status of an edge between these two steps."""
+    return "sharp" if step90 <= SHARP * step10 else "soft"
+
+
+def edge_of(share: str = "half", blown: float = BLOWN) -> str:
+    """The definition of the edge that runs have: what share of them fails, and what failing is.
+
+    >>> edge_of(blown=math.inf)
+    'half of the runs from x0 have blown up (f is no number), or have a mean of f over their last fifth above f(x0)'
+    """
+    passed = f"f − f* has passed {blown:g} times its start" if blown < math.inf else "f is no number"
+    return (
+        f"{share} of the runs from x0 have blown up ({passed}), or have a mean of f over their last fifth above f(x0)"
+    )
+
+
+def checked_blown(blown: float) -> float:
+    """How many times its start f − f* may grow before a run has blown up."""
+    fits = is_number(blown) and blown > 1
+    require(
+        fits,
+        f"blown is {shown(blown)}, but must be greater than 1; use {BLOWN:g}, or inf for no threshold.",
+    )
+    return float(blown)
+
+
+def never(step: float, method: str, definition: str, cost: int, **details) -> CriticalStep:
+    """∞ where no step tried is too large, 0 where every one is."""
+    return CriticalStep(step, step, step, "never", method, definition, cost, details)
 
 
 def formula(step: float, method: str, definition: str, cost: int, **details) -> CriticalStep:
@@ -102,6 +143,7 @@ def start_point(setup: Setup, x0, seed: int = 0) -> StartPoint:
         InvalidInput: if setup is no Setup, x0 has the wrong shape, or f is not finite there.
     """
     instance("setup", setup, Setup, "Setup(problem, Agents(4))")
+    seed = seed_of(seed)
     with working_dtype("float64") as kind:
         point = start(x0, setup.problem, 1, seed, kind)[0]
         value, gradient = _value_and_gradient(cast(setup.problem, kind), np.asarray(point))
@@ -125,4 +167,5 @@ def ceiling(low, values, blown):
 
 def symmetric(step: float, log_error: float) -> tuple[float, float]:
     """The interval of a step whose logarithm has this error."""
-    return step * math.exp(-log_error), step * math.exp(log_error)
+    factor = math.exp(min(log_error, 700.0))
+    return step / factor, step * factor

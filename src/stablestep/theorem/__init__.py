@@ -2,6 +2,7 @@
 
 from stablestep.theorem.catalogue import bound, density, result, results, step_limit
 from stablestep.theorem.constants import Constants, constants
+from stablestep.theorem.covering import covering
 from stablestep.theorem.normalized import normalized_bound
 from stablestep.theorem.result import Hypothesis, Result
 from stablestep.theorem.variant import Variant
@@ -13,6 +14,7 @@ __all__ = [
     "Variant",
     "bound",
     "constants",
+    "covering",
     "density",
     "normalized_bound",
     "result",

@@ -1,20 +1,31 @@
-"""The list of results, found by their numbers."""
+"""The list of results, found by listing this folder: a file that holds a RESULT is one."""
+
+import re
+from functools import cache
+from importlib import import_module
+from pkgutil import iter_modules
 
 from stablestep.errors import InvalidInput, nearest
-from stablestep.theorem import b1, b2, b3, b5, b8, b9, t41, t42, t43
 from stablestep.theorem.constants import Constants
 from stablestep.theorem.result import Result
 
-_RESULTS: tuple[Result, ...] = tuple(module.RESULT for module in (t41, t42, t43, b1, b2, b3, b5, b8, b9))
 
-
+@cache
 def results() -> tuple[Result, ...]:
     """All results, in the order of P.
 
-    >>> [result.name for result in results()]
-    ['4.1', '4.2', '4.3', 'B.1', 'B.2', 'B.3', 'B.5', 'B.8', 'B.9']
+    >>> [result.name for result in results()][:4]
+    ['4.1', '4.2', '4.3', 'B.1']
     """
-    return _RESULTS
+    room = import_module(__name__.rpartition(".")[0])
+    modules = [import_module(f"{room.__name__}.{found.name}") for found in iter_modules(room.__path__)]
+    return tuple(sorted((module.RESULT for module in modules if hasattr(module, "RESULT")), key=_order))
+
+
+def _order(result: Result) -> list[tuple[bool, int, str]]:
+    """Main text before appendix, and numbers as numbers: B.9 before B.10."""
+    parts = [part for part in re.split(r"(\d+)", result.name) if part]
+    return [(not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]
 
 
 def result(name: str) -> Result:
@@ -26,11 +37,11 @@ def result(name: str) -> Result:
     >>> result("S2 4.2").name
     'B.5'
     """
-    for candidate in _RESULTS:
+    for candidate in results():
         if name == candidate.name or name in candidate.aliases:
             return candidate
-    known = [known for candidate in _RESULTS for known in (candidate.name, *candidate.aliases)]
-    raise InvalidInput(f'There is no result "{name}". {nearest(name, known)}')
+    known = [known for candidate in results() for known in (candidate.name, *candidate.aliases)]
+    raise InvalidInput(f'There is no result "{name}". {nearest(str(name), known)}')
 
 
 def step_limit(
@@ -59,6 +70,10 @@ def step_limit(
 def bound(name: str, c: Constants, *, eta: float, phi1: float, phi2: float, **options) -> float:
     """The right-hand side of the result, for a schedule that does not depend on the path.
 
+    The step limit must hold on each path. What these numbers disprove raises: φ²/φ¹ is a mean of η_t, so one step is at least ηφ²/φ¹, and
+    no path's limit exceeds that at ‖∇f‖ = 0. What they leave open, where L1 > 0, is for `step_limit` along the path. A printed form is
+    the bound under its own printed limit.
+
     Args:
         initial_gap: S0 = f(X0) − f*; by default that of the constants.
         phi1, phi2: ∫η_s ds and ∫η_s² ds over [0, t]; `schedule.phi(order, t)` gives them.
@@ -66,7 +81,7 @@ def bound(name: str, c: Constants, *, eta: float, phi1: float, phi2: float, **op
         form, unit, young, radius: see `theorem.Variant`.
 
     Raises:
-        InvalidInput: outside the result's hypotheses, or where the bound's denominator is not positive.
+        InvalidInput: outside the result's hypotheses, or where the schedule's mean step exceeds its step limit.
 
     >>> c = Constants(L0=1, L1=0.5, dim=10, omega=[4, 8], sigma0_sq=[0.1, 0.2], sigma1_sq=[0.01, 0.02])
     >>> phi1, phi2 = ((101**0.4 - 1) / 0.4, (1 - 101**-0.2) / 0.2)
@@ -78,6 +93,9 @@ def bound(name: str, c: Constants, *, eta: float, phi1: float, phi2: float, **op
 
 def density(name: str, c: Constants, *, eta: float, eta_t, phi1: float, phi2: float, **options):
     """The density of the result's random time t̂ on [0, t], where the schedule is `eta_t`: η_s/φ¹, for signs with a second-order term.
+
+    Raises:
+        InvalidInput: outside the result's hypotheses, or where a step exceeds every step limit that it has.
 
     >>> float(density("4.2", Constants(L0=1, L1=1, dim=1), eta=0.1, eta_t=0.5, phi1=10.0, phi2=5.0))
     0.05

@@ -8,19 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from stablestep.compressor import Sign
-from stablestep.errors import InvalidInput, require
+from stablestep.errors import InvalidInput, at_least_zero, instance, is_number, require, shown, whole
 from stablestep.setup import Setup
 
 Each = Any  # given as a number or a list, kept as an array [n]
 _LISTS = ("omega", "sigma0_sq", "sigma1_sq", "scale_max", "scale_min")
-
-
-def _at_least_zero(name: str, value) -> None:
-    array = np.asarray(value, float)
-    require(
-        bool(np.all(array >= 0) and np.all(np.isfinite(array))),
-        f"{name} is {value}, but must be finite and at least 0.",
-    )
+_MOST = 10**18  # parameters, of the largest model there will be
 
 
 @dataclass(frozen=True)
@@ -37,13 +30,15 @@ class Constants:
         nu: for signs, the degrees of freedom ν of the Student-t noise (∞ for Gaussian noise), the same for all agents.
         scale_max, scale_min: for signs, each agent's largest and smallest scale over the coordinates (smallest: the largest unless given).
         initial_gap: S0 = f(X0) − f*, where it is not given to `bound`.
+        memory: what makes a message depend on the past, by name, such as "ErrorFeedback"; None where nothing does. Results that do not
+            know it raise.
 
     Raises:
-        InvalidInput: if a constant is negative, or lists have different lengths.
+        InvalidInput: if a constant is negative or no number, or lists have different lengths.
 
     >>> c = Constants(L0=1, L1=0.5, dim=10, omega=[4, 8], sigma0_sq=[0.1, 0.2], sigma1_sq=[0.01, 0.02])
-    >>> round(c.A, 10), round(c.B, 10)
-    (7.15, 11.5)
+    >>> round(c.A, 10), round(c.B, 10), c.method
+    (7.15, 11.5, 'DCSGD')
     """
 
     L0: float
@@ -58,42 +53,52 @@ class Constants:
     scale_max: Each = None
     scale_min: Each = None
     initial_gap: float | None = None
+    memory: str | None = None
 
     def __post_init__(self):
         if self.scale_min is None:
-            object.__setattr__(self, "scale_min", self.scale_max)
-        lists = {name: getattr(self, name) for name in _LISTS if getattr(self, name) is not None}
-        for name in ("L0", "L1", *lists):
-            _at_least_zero(name, getattr(self, name))
-        require(self.dim >= 1, f"dim is {self.dim}, but must be at least 1.")
+            self._set("scale_min", self.scale_max)
+        self._check_numbers()
+        lists = {name: _at_least_zero(name, getattr(self, name)) for name in _LISTS if getattr(self, name) is not None}
+        self._set("count", _agents(self.count, lists))
+        for name, value in lists.items():
+            self._set(name, np.broadcast_to(value, (self.agents,)))
+        low, high = self.scale_min, self.scale_max
         require(
-            self.nu is None or bool(self.nu > 0), f"nu is {self.nu}, but degrees of freedom must be greater than 0."
+            high is None or bool(np.all(low <= high)),
+            f"scale_min is {low}, but cannot exceed scale_max, {high}.",
         )
+
+    def _set(self, name: str, value) -> None:
+        object.__setattr__(self, name, value)
+
+    def _check_numbers(self) -> None:
+        for name in ("L0", "L1"):
+            at_least_zero(name, getattr(self, name))
+        self._set("dim", whole("dim", self.dim, most=_MOST))
+        instance("shared_mask", self.shared_mask, bool, "True")
+        known = self.nu is None or (is_number(self.nu) and self.nu > 0)
+        require(known, f"nu is {shown(self.nu)}, but degrees of freedom must be greater than 0.")
         require(
             (self.nu is None) == (self.scale_max is None),
             f"nu is {self.nu} and scale_max is {self.scale_max}, but Student-t noise needs both; give both or neither.",
         )
-        lengths = {name: np.size(value) for name, value in lists.items() if np.ndim(value)}
-        expected = self.count if self.count is not None else max(lengths.values(), default=1)
-        require(expected >= 1, f"count is {expected}, but there is at least one agent.")
-        for name, length in lengths.items():
-            require(
-                length == expected,
-                f"{name} has {length} entries, but there are {expected} agents; give one number or {expected}.",
-            )
-        object.__setattr__(self, "count", expected)
-        for name, value in lists.items():
-            object.__setattr__(self, name, np.broadcast_to(np.asarray(value, float), (expected,)))
-
-        require(
-            self.scale_max is None or bool(np.all(np.asarray(self.scale_min) <= np.asarray(self.scale_max))),
-            f"scale_min is {self.scale_min}, but cannot exceed scale_max, {self.scale_max}.",
-        )
+        if self.initial_gap is not None:
+            at_least_zero("initial_gap", self.initial_gap)
+        if self.memory is not None:
+            instance("memory", self.memory, str, '"ErrorFeedback"')
 
     @property
     def signs(self) -> bool:
         """Whether the noise of DSignSGD is described: ν and scales."""
         return self.nu is not None
+
+    @property
+    def method(self) -> str:
+        """The optimizer that these constants describe."""
+        if self.signs:
+            return "DSignSGD"
+        return "DCSGD" if np.any(self.omega) else "DSGD"
 
     @property
     def tail(self) -> float:
@@ -117,6 +122,29 @@ class Constants:
     def B(self) -> float:
         """d (mean σ0² + mean σ0²ω)."""
         return self.dim * float(np.mean(self.sigma0_sq * (1 + self.omega)))
+
+
+def _at_least_zero(name: str, value) -> np.ndarray:
+    """A number or a list as an array."""
+    array = np.asarray(value)
+    fits = array.dtype.kind in "iuf" and array.ndim <= 1 and bool(np.all((array >= 0) & np.isfinite(array)))
+    require(
+        fits,
+        f"{name} is {shown(value)}, but must be finite and at least 0: a number, or a list with one for each agent.",
+    )
+    return array.astype(float)
+
+
+def _agents(count, lists: dict[str, np.ndarray]) -> int:
+    """N: as given, or the length of the lists."""
+    lengths = {name: len(value) for name, value in lists.items() if value.ndim}
+    expected = whole("count", max(lengths.values(), default=1) if count is None else count)
+    for name, length in lengths.items():
+        require(
+            length == expected,
+            f"{name} has {length} entries, but there are {expected} agents; give one number or {expected}.",
+        )
+    return expected
 
 
 def constants(setup: Setup, L1: float | None = None, gradient_norm: float | None = None, x0=None) -> Constants:
@@ -143,7 +171,8 @@ def constants(setup: Setup, L1: float | None = None, gradient_norm: float | None
         raise InvalidInput(
             "groups have problems of their own, but the theorems assume that all agents share f; use one problem."
         )
-    chosen = setup.problem.best_L1(gradient_norm) if gradient_norm is not None else float(L1 or 0.0)
+    best = gradient_norm is not None
+    chosen = setup.problem.best_L1(at_least_zero("gradient_norm", gradient_norm)) if best else at_least_zero("L1", L1)
     signs = {isinstance(group.compressor, Sign) for group in setup.groups}
     require(len(signs) == 1, "groups mix signs and unbiased messages, for which no theorem is stated; use one of them.")
     return Constants(

@@ -2,9 +2,10 @@
 
 import math
 
-from stablestep.errors import require
+from stablestep.errors import require, whole
+from stablestep.theorem import t42
 from stablestep.theorem.constants import Constants
-from stablestep.theorem.result import checked_gap
+from stablestep.theorem.result import checked_epsilon, checked_gap
 
 
 def normalized_bound(c: Constants, steps: int, initial_gap: float | None = None, epsilon: float = 0.5) -> float:
@@ -14,13 +15,14 @@ def normalized_bound(c: Constants, steps: int, initial_gap: float | None = None,
     pathwise form, for the SDE with σ0 = 0.
 
     Raises:
-        InvalidInput: if σ0 > 0 (the step then does not go to 0 with the noise left over; use a decaying cap), ε or steps is out of range.
+        InvalidInput: outside the hypotheses of 4.2, if σ0 > 0 (the step then does not go to 0 with the noise left over; use a decaying
+            cap), ε or steps is out of range.
 
     >>> round(normalized_bound(Constants(L0=1, L1=2, dim=1, omega=4.0), steps=100, initial_gap=4.0), 4)
     1.1483
     """
-    require(0 < epsilon < 1, f"epsilon is {epsilon}, but must be between 0 and 1 (both excluded), such as 0.5.")
-    require(steps >= 1, f"steps is {steps}, but must be at least 1.")
+    t42.RESULT.check(c)
+    epsilon, steps = checked_epsilon("the normalized step", epsilon), whole("steps", steps, most=10**18)
     require(c.B == 0, f"the normalized step needs purely relative noise, but B is {c.B:g}; use `bound` with a decay.")
     rate = checked_gap(c, initial_gap) * (1 + c.A / c.agents) / (2 * epsilon * (1 - epsilon) * steps)
     return (c.L1 * rate + math.sqrt((c.L1 * rate) ** 2 + 4 * c.L0 * rate)) / 2

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stablestep.errors import InvalidInput, require
+from stablestep.errors import InvalidInput, at_least_zero, positive, require, within
 from stablestep.theorem.constants import Constants
 from stablestep.theorem.variant import Variant, variant
 
@@ -23,9 +23,15 @@ class Hypothesis:
 
 @dataclass(frozen=True, kw_only=True)
 class Result(abc.ABC):
-    """A published theorem: while the step ηη_t stays below `step_limit` on each path, E measure(∇f(X_t̂)) ≤ `bound`,
+    """A published theorem: while the step ηη_t stays below its limit on each path, E measure(∇f(X_t̂)) ≤ its bound.
 
-    where the random time t̂ has the density `density`. `sde` names the model it is proved for, `method` the optimizer.
+    The random time t̂ has the density `density`.
+
+    Attributes:
+        name: its number in the newer paper; aliases: other numbers, "S2 …" in the earlier one.
+        reference: where it stands, with its equations.
+        method: the optimizer that it is about.
+        sde: the model it is proved for, "first" or "new".
     """
 
     name: str
@@ -35,17 +41,12 @@ class Result(abc.ABC):
     sde: str
 
     @abc.abstractmethod
-    def hypotheses(self, c: Constants, **options) -> tuple[Hypothesis, ...]:
-        """The assumptions on the constants, checked one by one."""
+    def assumptions(self, c: Constants, **options) -> tuple[Hypothesis, ...]:
+        """What it assumes of the constants, beside what it knows of memory."""
 
     @abc.abstractmethod
     def step_limit(self, c: Constants, gradient_norm: float | None, epsilon: float | None, **options) -> float:
         """The largest ηη_t; ∞ where the result asks for nothing."""
-
-    def normalization(self, c: Constants, epsilon: float | None, **options) -> tuple[float, float]:
-        """(a, b) of the limit as a normalized step, 1/(a + b‖∇f‖); b = 0 for signs."""
-        offset, at_one = (1 / self.step_limit(c, norm, epsilon, **options) for norm in (0.0, 1.0))
-        return offset, at_one - offset
 
     @abc.abstractmethod
     def bound(self, c: Constants, eta: float, phi1: float, phi2: float, **options) -> float:
@@ -55,6 +56,37 @@ class Result(abc.ABC):
     def density(self, c: Constants, eta: float, eta_t, phi1: float, phi2: float, **options):
         """The density of the random time at times where the schedule is `eta_t`."""
 
+    def memory(self, c: Constants) -> Hypothesis:
+        """That nothing remembers: a result that knows a memory says so here, and every other one raises."""
+        return Hypothesis(
+            "no memory",
+            c.memory is None,
+            f"{self.name} is about messages of the present point alone, but {c.memory} remembers; leave the memory out, or find the "
+            'step by simulation, critical_step(…, method="rollouts").',
+        )
+
+    def hypotheses(self, c: Constants, **options) -> tuple[Hypothesis, ...]:
+        """The assumptions on the constants, checked one by one."""
+        return (self.memory(c), *self.assumptions(c, **options))
+
+    def applies(self, c: Constants, **options) -> bool:
+        """Whether all hypotheses hold."""
+        return all(hypothesis.holds for hypothesis in self.hypotheses(c, **options))
+
+    def check(self, c: Constants, **options) -> None:
+        """Raise `InvalidInput` with the first hypothesis that fails."""
+        for hypothesis in self.hypotheses(c, **options):
+            require(hypothesis.holds, hypothesis.failure)
+
+    def edge(self, c: Constants, gradient_norm: float | None, **options) -> float:
+        """The step limit as ε → 1, beyond which the result allows no step at all."""
+        return self.step_limit(c, gradient_norm, None, **options)
+
+    def normalization(self, c: Constants, epsilon: float | None, **options) -> tuple[float, float]:
+        """(a, b) of the limit as a normalized step, 1/(a + b‖∇f‖); b = 0 for signs."""
+        offset, at_one = (1 / self.step_limit(c, norm, epsilon, **options) for norm in (0.0, 1.0))
+        return offset, at_one - offset
+
     def measure(self, c: Constants, gradient_norm, **options):
         """What is bounded in expectation: ‖∇f‖² unless the result says otherwise."""
         return np.square(gradient_norm)
@@ -63,19 +95,30 @@ class Result(abc.ABC):
         """What a bound of `value` says about E‖∇f(X_t̂)‖."""
         return math.sqrt(value)
 
-    def applies(self, c: Constants, **options) -> bool:
-        return all(hypothesis.holds for hypothesis in self.hypotheses(c, **options))
+    def require_below(self, limit: float, step: float, what: str, strict: bool = False) -> None:
+        """Raise where a step of this schedule is proved to lie beyond `limit`, which no path's own limit exceeds."""
+        # Rounding of φ² and φ¹ is no violation.
+        below = step < limit if strict else step <= limit * (1 + 1e-9)
+        require(
+            below,
+            f"{self.name} says nothing here: it allows steps {'below' if strict else 'up to'} {limit:.4g}, but {what} is {step:.4g}; "
+            "use a smaller eta or a schedule that decays faster.",
+        )
 
-    def _check(self, c: Constants, **options) -> None:
-        for hypothesis in self.hypotheses(c, **options):
-            require(hypothesis.holds, hypothesis.failure)
+
+def mean_step(eta: float, phi1: float, phi2: float) -> float:
+    """∫ηη_s · η_s ds/∫η_s ds: a mean of the schedule's steps, so that one of them is at least as large."""
+    return eta * phi2 / phi1
+
+
+MEAN_STEP = "the schedule's mean step, ηφ²/φ¹,"
 
 
 def checked_time(eta: float, phi1: float, phi2: float) -> None:
     """Raise unless η, φ¹ and φ² can be those of a schedule."""
-    for name, value in (("eta", eta), ("phi1", phi1)):
-        require(0 < value < math.inf, f"{name} is {value}, but must be a finite number greater than 0.")
-    require(0 <= phi2 < math.inf, f"phi2 is {phi2}, but must be a finite number of at least 0.")
+    positive("eta", eta)
+    positive("phi1", phi1)
+    at_least_zero("phi2", phi2)
 
 
 def checked_gap(c: Constants, initial_gap: float | None) -> float:
@@ -83,8 +126,14 @@ def checked_gap(c: Constants, initial_gap: float | None) -> float:
     gap = c.initial_gap if initial_gap is None else initial_gap
     if gap is None:
         raise InvalidInput("initial_gap is missing; give f(x0) − f*, here or in the constants.")
-    require(0 <= gap < math.inf, f"initial_gap is {gap}, but must be finite and at least 0.")
-    return float(gap)
+    return at_least_zero("initial_gap", gap)
+
+
+def checked_epsilon(name: str, epsilon: float | None) -> float:
+    """ε in (0, 1), which has no default."""
+    if epsilon is None:
+        raise InvalidInput(f"{name} needs an epsilon between 0 and 1, such as 0.5.")
+    return within("epsilon", epsilon, 0, 1, hint=", such as 0.5")
 
 
 def _no_extra(c: Constants, name: str) -> Hypothesis:
@@ -100,6 +149,10 @@ class Unbiased(Result):
     R is A/N, the growth of the messages' covariance with ‖∇f‖², and on the new SDE 1 + A/N, that of their second moment; F is B/N, what
     is left at a stationary point (`Constants.A`, `Constants.B`). The printed rules have E‖∇f(X_t)‖ in place of the path's own norm:
     same formula, unsound (see `schedule.StepLimit`). `printed_floor` is the coefficient of φ²η/2 in a bound that is printed differently.
+
+    The limit falls with ‖∇f‖, so that at ‖∇f‖ = 0 it is one that no path's limit exceeds (with L1 = 0 it is every path's own): `bound`
+    raises where the schedule's mean step lies beyond it, `density` where it lies beyond that for every ε. The printed forms have the
+    same step limit.
     """
 
     extra: Callable[[Constants, str], Hypothesis] = _no_extra
@@ -113,7 +166,7 @@ class Unbiased(Result):
         """F."""
         return c.B / c.agents
 
-    def hypotheses(self, c, **options):
+    def assumptions(self, c, **options):
         chosen = variant(options)
         known = not c.signs or bool(np.any(c.sigma0_sq) or np.any(c.sigma1_sq))
         return (
@@ -128,6 +181,11 @@ class Unbiased(Result):
                 chosen.radius is None,
                 f"radius is {chosen.radius}, but {self.name} has no radius version; leave it out.",
             ),
+            Hypothesis(
+                "the printed form has the papers' phases",
+                chosen.plain or not chosen.printed,
+                f'unit and young change the corrected form of {self.name}, but form is "printed"; leave out one or the other.',
+            ),
             self.extra(c, self.name),
         )
 
@@ -135,15 +193,20 @@ class Unbiased(Result):
         epsilon, chosen = self._checked(c, epsilon, options)
         if gradient_norm is None:
             raise InvalidInput(f"{self.name} depends on the gradient norm; give gradient_norm.")
-        require(gradient_norm >= 0, f"gradient_norm is {gradient_norm}, but must be at least 0.")
+        norm = at_least_zero("gradient_norm", gradient_norm)
         _, growth = chosen.split(c)
-        denominator = (c.L0 + c.L1 * gradient_norm) * self.relative(c) + growth * self.floor(c)
+        denominator = (c.L0 + c.L1 * norm) * self.relative(c) + growth * self.floor(c)
         return 2 * epsilon / denominator if denominator > 0 else math.inf
+
+    def edge(self, c, gradient_norm, **options):
+        return 2 * self.step_limit(c, gradient_norm, 0.5, **options)
 
     def bound(self, c, eta, phi1, phi2, initial_gap=None, epsilon=None, **options):
         epsilon, chosen = self._checked(c, epsilon, options)
         checked_time(eta, phi1, phi2)
-        return (checked_gap(c, initial_gap) + phi2 * self._noise(c, eta, chosen) / 2) / ((1 - epsilon) * phi1)
+        gap = checked_gap(c, initial_gap)
+        self.require_below(self.step_limit(c, 0.0, epsilon, **options), mean_step(eta, phi1, phi2), MEAN_STEP)
+        return (gap + phi2 * self._noise(c, eta, chosen) / 2) / ((1 - epsilon) * phi1)
 
     def _noise(self, c: Constants, eta: float, chosen: Variant) -> float:
         if chosen.printed and self.printed_floor is not None:
@@ -152,16 +215,17 @@ class Unbiased(Result):
         return eta * constant * self.floor(c)
 
     def density(self, c, eta, eta_t, phi1, phi2, **options):
-        self._check(c, **options)
+        self.check(c, **options)
         checked_time(eta, phi1, phi2)
-        return np.asarray(eta_t) / phi1
+        limit, rates = self.edge(c, 0.0, **options), np.asarray(eta_t)
+        self.require_below(limit, mean_step(eta, phi1, phi2), MEAN_STEP)
+        self.require_below(limit, eta * float(np.max(rates, initial=0.0)), "the largest step, ηη_t,")
+        return rates / phi1
 
     def _checked(self, c: Constants, epsilon: float | None, options: dict) -> tuple[float, Variant]:
-        if epsilon is None:
-            raise InvalidInput(f"{self.name} needs an epsilon between 0 and 1, such as 0.5.")
-        require(0 < epsilon < 1, f"epsilon is {epsilon}, but must be between 0 and 1 (both excluded), such as 0.5.")
-        self._check(c, **options)
-        return epsilon, variant(options)
+        known = checked_epsilon(self.name, epsilon)
+        self.check(c, **options)
+        return known, variant(options)
 
 
 def uncompressed(c: Constants, name: str) -> Hypothesis:

@@ -9,7 +9,7 @@ import numpy as np
 from stablestep.errors import require
 from stablestep.noise.student import Xi, slope, sup_density
 from stablestep.theorem.constants import Constants
-from stablestep.theorem.result import Hypothesis, Result, checked_gap, checked_time
+from stablestep.theorem.result import MEAN_STEP, Hypothesis, Result, checked_gap, checked_time, mean_step
 from stablestep.theorem.variant import Variant, variant
 
 
@@ -33,6 +33,9 @@ class Signs(Result):
     As printed, E‖∇f‖² is bounded, by an inequality (129, 136) that is reversed: 2yΞ_ν(y) ≤ ℓ_ν y². Corrected, with
     ℓy/(1+ℓy) ≤ 2Ξ_ν(y) for ν ≥ 1, it is E Ψ(∇f), Ψ = ℓ‖∇f‖²/(σ̄ + ℓ‖∇f‖), σ̄ the mean over agents of their largest scale. With
     `radius` it is E‖∇f‖² again, as long as |∂_j f| ≤ R σ_max,i.
+
+    The limit is the same at every gradient: bound and density raise where the schedule's mean step is not below it (the printed forms:
+    not below their own, printed one).
     """
 
     method: str = "DSignSGD"
@@ -45,7 +48,7 @@ class Signs(Result):
         """Those that the step limit follows from, per unit of η."""
         return self.terms(c, 1.0, chosen)
 
-    def hypotheses(self, c, **options):
+    def assumptions(self, c, **options):
         chosen = variant(options)
         heavy = c.signs and c.tail < 1 and not chosen.printed and chosen.radius is None
         phases = chosen.plain or (chosen.radius is not None and not chosen.printed)
@@ -69,9 +72,8 @@ class Signs(Result):
         )
 
     def step_limit(self, c, gradient_norm=None, epsilon=None, **options):
-        self._check(c, **options)
-        terms = self.limit_terms(c, variant(options))
-        return terms.first / terms.second if terms.second > 0 else math.inf
+        self.check(c, **options)
+        return _ratio(self.limit_terms(c, variant(options)))
 
     def bound(self, c, eta, phi1, phi2, initial_gap=None, epsilon=None, **options):
         terms = self._terms(c, eta, phi1, phi2, options)
@@ -83,15 +85,16 @@ class Signs(Result):
         return (terms.first * eta_t - terms.second * eta_t**2) / (terms.first * phi1 - terms.second * phi2)
 
     def _terms(self, c: Constants, eta: float, phi1: float, phi2: float, options: dict) -> Terms:
-        self._check(c, **options)
+        self.check(c, **options)
         checked_time(eta, phi1, phi2)
+        limit, mean = self.step_limit(c, **options), mean_step(eta, phi1, phi2)
+        self.require_below(limit, mean, MEAN_STEP, strict=True)
         terms = self.terms(c, eta, variant(options))
+        # As printed, the denominators of B.9 ask for something else than its step limit.
         require(
             terms.first * phi1 > terms.second * phi2,
-            f"{self.name} bounds nothing here: φ²/φ¹ is {phi2 / phi1:.4g}, but must be below {terms.first / terms.second:.4g}; "
-            "use a smaller eta or a decaying schedule."
-            if terms.second
-            else "",
+            f"{self.name} bounds nothing here: φ²/φ¹ is {phi2 / phi1:.4g}, but must be below {_ratio(terms):.4g}; "
+            "use a smaller eta or a decaying schedule.",
         )
         return terms
 
@@ -106,6 +109,10 @@ class Signs(Result):
         if _squared(variant(options)):
             return math.sqrt(value)
         return (value + math.sqrt(value**2 + 4 * value * mean_scale(c) / slope(c.tail))) / 2
+
+
+def _ratio(terms: Terms) -> float:
+    return terms.first / terms.second if terms.second > 0 else math.inf
 
 
 def _squared(chosen: Variant) -> bool:

@@ -2,9 +2,7 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from stablestep.errors import FORMS, InvalidInput, nearest, one_of, require
+from stablestep.errors import FORMS, InvalidInput, instance, nearest, one_of, positive
 from stablestep.theorem.constants import Constants
 
 
@@ -32,12 +30,10 @@ class Variant:
 
     def __post_init__(self):
         one_of("form", self.form, FORMS)
-        for name in ("unit", "radius"):
-            value = getattr(self, name)
-            require(
-                value is None or bool(0 < value < np.inf),
-                f"{name} is {value}, but must be a finite number greater than 0.",
-            )
+        positive("unit", self.unit)
+        instance("young", self.young, bool, "True")
+        if self.radius is not None:
+            positive("radius", self.radius)
 
     @property
     def printed(self) -> bool:

@@ -1,0 +1,103 @@
+"""Where something that grows with the step crosses 0, in log h: a bracket, the root in it, and the error of that root."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy.optimize import brentq
+
+# Brackets begin here beside their guess: a guess is often a round number, such as 1, and on round numbers sits what happens nowhere else
+# (error feedback of a Top-k on ‖x‖²/2 ends in finitely many steps at h = 1 exactly, far beyond its edge).
+ASIDE = 0.0873
+STRETCH = math.log(2)  # of one try to the next
+FAR = 24  # tries
+SHIFT = 0.02  # of log h, for a slope
+
+
+@dataclass(frozen=True)
+class Root:
+    """A root in log h, its standard error, and the slope of the mean there."""
+
+    log: float
+    error: float
+    slope: float
+
+    @property
+    def step(self) -> float:
+        """h."""
+        return math.exp(self.log)
+
+
+def bracket(over: Callable[[float], bool], guess: float, far: int = FAR) -> tuple[float, float]:
+    """Neighbours (low, high) = (h, 2h) in log h, of which `over` says no and yes; −∞ or ∞ stands where `far` tries find no such end.
+
+    >>> low, high = bracket(lambda log_step: log_step > 1.0, guess=0.0)
+    >>> low <= 1.0 < high, round(high - low, 3)
+    (True, 0.693)
+    >>> bracket(lambda log_step: False, guess=0.0)[1]
+    inf
+    """
+    last = guess + ASIDE
+    upward = not over(last)
+    for _ in range(far):
+        tried = last + STRETCH if upward else last - STRETCH
+        if over(tried) == upward:
+            return (last, tried) if upward else (tried, last)
+        last = tried
+    return (last, math.inf) if upward else (-math.inf, last)
+
+
+def last_bracket(over: Callable[[float], bool], logs: Float[np.ndarray, " n"]) -> tuple[float, float]:
+    """Those neighbours in a whole range, above which `over` says yes throughout: where it changes more than once.
+
+    >>> last_bracket(lambda log_step: log_step < -1 or log_step > 1, np.linspace(-2.5, 2.5, 6))
+    (0.5, 1.5)
+    """
+    below = np.flatnonzero([not over(float(log_step)) for log_step in logs])
+    if not len(below):
+        return -math.inf, float(logs[0])
+    last = int(below[-1])
+    return float(logs[last]), float(logs[last + 1]) if last + 1 < len(logs) else math.inf
+
+
+def bisect(over: Callable[[float], bool], low: float, high: float, tolerance: float) -> tuple[float, float]:
+    """Neighbours in log h at most `tolerance` apart, of which `over` says no and yes, as it does of the ends given.
+
+    >>> low, high = bisect(lambda log_step: log_step > 0.3, 0.0, 1.0, tolerance=0.01)
+    >>> low <= 0.3 < high, high - low < 0.01
+    (True, True)
+    """
+    while high - low > tolerance:
+        middle = (low + high) / 2
+        low, high = (low, middle) if over(middle) else (middle, high)
+    return low, high
+
+
+def root(samples: Callable[[float], np.ndarray], low: float, high: float, tolerance: float) -> Root:
+    """Where the mean of `samples(log h)`, independent draws that vary smoothly with h, crosses 0 between low and high.
+
+    The standard error of the logarithm is that of the mean there, over the mean's slope.
+
+    >>> found = root(lambda log_step: log_step - np.array([0.9, 1.0, 1.1]), 0.0, 2.0, 1e-9)
+    >>> round(found.log, 6), round(found.error, 6), round(found.slope, 6)
+    (1.0, 0.04714, 1.0)
+    """
+
+    def mean(log_step: float) -> float:
+        return mean_of(samples(log_step))
+
+    log = float(brentq(mean, low, high, xtol=tolerance))  # pyright: ignore[reportArgumentType]
+    values = samples(log)
+    slope = (mean(log + SHIFT) - mean(log - SHIFT)) / (2 * SHIFT)
+    error = float(np.std(values)) / math.sqrt(len(values))
+    if error == 0:
+        return Root(log, 0.0, slope)
+    return Root(log, error / slope if slope > 0 else math.inf, slope)
+
+
+def mean_of(values: np.ndarray) -> float:
+    """The mean, where what is no number counts as ∞: it grew beyond all of them."""
+    mean = float(np.mean(values))
+    return math.inf if math.isnan(mean) else mean
