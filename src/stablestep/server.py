@@ -7,7 +7,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from stablestep.compressor.feedback import momentum
+from stablestep.compressor.feedback import flag, momentum
 from stablestep.errors import InvalidInput
 
 Vector = Float[Array, " d"]
@@ -77,7 +77,7 @@ class HeavyBall(Server):
     start; `warm=True`: its mean at rest there, ∇f/(1−β) (with `average`: ∇f).
 
     Raises:
-        InvalidInput: if β is not in [0, 1).
+        InvalidInput: if β is not in [0, 1), or a flag is not True or False.
 
     >>> HeavyBall(beta=0.5).turn(jnp.array([2.0]), jnp.array([4.0]))[0].tolist()
     [4.0]
@@ -86,9 +86,9 @@ class HeavyBall(Server):
     """
 
     beta: float = eqx.field(converter=momentum)
-    nesterov: bool = eqx.field(static=True, default=False)
-    average: bool = eqx.field(static=True, default=False)
-    warm: bool = eqx.field(static=True, default=False)
+    nesterov: bool = eqx.field(static=True, default=False, converter=flag("nesterov"))
+    average: bool = eqx.field(static=True, default=False, converter=flag("average"))
+    warm: bool = eqx.field(static=True, default=False, converter=flag("warm"))
 
     def memory(self, gradient):
         if not self.warm:

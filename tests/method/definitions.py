@@ -1,4 +1,4 @@
-"""The methods of theory2.md section 1, written out in loops from its table, on quadratic clients with a given noise; nothing of the library."""
+"""The methods of theory2.md section 1, in loops written from its table: quadratic clients, a given noise, nothing of the library."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

@@ -45,7 +45,7 @@ def of_least_squares(compressor, seed, runs=20):
 
 
 def test_signs_never_leave_a_line(seed):
-    """Every message is ±(1, −1): x = (1 + t, 1 − t) for ever, where f = ½ + 8t²; |t| < ¼ is a fair walk with steps of η, pushed back beyond.
+    """Every message is ±(1, −1): x = (1 + t, 1 − t) for ever, where f = ½ + 8t², and |t| < ¼ is a fair walk by η, pushed back beyond.
 
     After an even number of steps t/η is one of the 13 even numbers within ±12, each as likely: E f = ½ + 8η² · 56.
     """
@@ -63,7 +63,9 @@ def test_scaled_signs_neither(seed):
     assert np.all(loss >= 0.5 - 1e-12) and 0.51 < loss.mean() < 0.6
 
 
-@pytest.mark.parametrize("compressor", [ErrorFeedback(ScaledSign()), ErrorFeedback(ScaledSign(), "outside"), Identity()])
+@pytest.mark.parametrize(
+    "compressor", [ErrorFeedback(ScaledSign()), ErrorFeedback(ScaledSign(), "outside"), Identity()]
+)
 def test_their_errors_fed_back_converge(compressor, seed):
     """1.5e-27 and 3.4e-27 were measured."""
     _, loss = of_least_squares(compressor, seed)

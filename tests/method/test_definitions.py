@@ -1,8 +1,8 @@
 """Every method, step by step, is its definition: loops of another hand over the same gradients."""
 
+from functools import lru_cache
 from itertools import islice
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +21,9 @@ from tests.method.problems import Bowl
 
 STEPS, ETA, RUN = 12, 0.1, 1
 COUNTS = (2, 3)
-MATRICES = np.array([[[1.0, 0.3, 0.0], [0.3, 0.7, 0.1], [0.0, 0.1, 0.4]], [[0.5, 0.0, 0.2], [0.0, 1.5, 0.0], [0.2, 0.0, 0.9]]])
+MATRICES = np.array(
+    [[[1.0, 0.3, 0.0], [0.3, 0.7, 0.1], [0.0, 0.1, 0.4]], [[0.5, 0.0, 0.2], [0.0, 1.5, 0.0], [0.2, 0.0, 0.9]]]
+)
 CENTRES = np.array([[1.0, -1.0, 0.5], [-0.5, 0.2, 2.0]])
 SIGMA = 0.4
 X0 = np.array([2.0, -3.0, 1.0])
@@ -35,11 +37,12 @@ def setup(compressor, server=None, second=None):
     return Setup(None, agents(0, compressor), agents(1, second or compressor), server=server)
 
 
-def normals(seed):
+@jax.jit
+def normals(root):
     """The noise that run number `RUN` sees, [steps, agents, d], from the streams that the library documents."""
 
     def of(k, group, agent):
-        own = Stream.seed(seed).child(RUN, Family.RUN).child(k, Family.STEP)
+        own = root.child(RUN, Family.RUN).child(k, Family.STEP)
         return own.child(group, Family.GROUP).child(agent, Family.AGENT).noise.normal(3, jnp.float64)
 
     group, agent = np.repeat([0, 1], COUNTS), np.concatenate([np.arange(count) for count in COUNTS])
@@ -49,20 +52,40 @@ def normals(seed):
 
 def world(seed):
     which = np.repeat([0, 1], COUNTS)
-    noise = SIGMA * np.asarray(normals(seed))
+    noise = SIGMA * np.asarray(normals(Stream.seed(seed)))
     return defined.World(MATRICES[which], CENTRES[which], noise, X0)
 
 
-@eqx.filter_jit
+def begin(process, stream, x):
+    leaves, tree = jax.tree.flatten((process, stream, x))
+    return _begins(tree)(leaves)
+
+
 def advance(process, stream, k, state):
-    return process.step(stream, k, state)
+    leaves, tree = jax.tree.flatten((process, stream, k, state))
+    return _steps(tree)(leaves)
+
+
+def _quickly(call, tree):
+    """Compiled without optimization, which would take longer than these few steps."""
+    return jax.jit(lambda leaves: call(*tree.unflatten(leaves)), compiler_options={"xla_backend_optimization_level": 0})
+
+
+@lru_cache(maxsize=128)
+def _begins(tree):
+    return _quickly(lambda process, stream, x: process.begin(stream, x), tree)
+
+
+@lru_cache(maxsize=128)
+def _steps(tree):
+    return _quickly(lambda process, stream, k, state: process.step(stream, k, state), tree)
 
 
 def path(described, schedule, seed):
     """By `Method.step` alone."""
     process = cast(method(described, schedule, sampling="agents"), np.dtype("float64"))
     stream = Stream.seed(seed).child(RUN, Family.RUN)
-    states = [process.begin(stream, jnp.asarray(X0))]
+    states = [begin(process, stream, jnp.asarray(X0))]
     for k in range(STEPS):
         states.append(advance(process, stream, jnp.int32(k), states[-1]))
     return np.array([process.point(state) for state in states])
@@ -101,9 +124,7 @@ METHODS = {
     "EMA warm": (
         setup(Identity(), HeavyBall(0.8, average=True, warm=True)),
         plain,
-        lambda w: defined.heavy_ball(
-            w, constant, 0.8, gain=1 - 0.8, m=w.mean([w.exact(i, X0) for i in w.clients])
-        ),
+        lambda w: defined.heavy_ball(w, constant, 0.8, gain=1 - 0.8, m=w.mean([w.exact(i, X0) for i in w.clients])),
     ),
     "NAG": (setup(Identity(), HeavyBall(0.8, nesterov=True)), POLYNOMIAL, lambda w: defined.nesterov(w, decaying, 0.8)),
     "EF inside": (setup(ErrorFeedback(TOP)), POLYNOMIAL, lambda w: defined.feedback_inside(w, decaying, ONE)),

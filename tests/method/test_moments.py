@@ -76,7 +76,11 @@ ROWS = {
     "heavy ball": Row(
         setup(SCALED, server=HeavyBall(0.6)),
         heavy_ball(CASE, 0.6),
-        {"shared": heavy_ball(CASE.shared, 0.6), "one agent": heavy_ball(alone(CASE), 0.6), "β": heavy_ball(CASE, 0.65)},
+        {
+            "shared": heavy_ball(CASE.shared, 0.6),
+            "one agent": heavy_ball(alone(CASE), 0.6),
+            "β": heavy_ball(CASE, 0.65),
+        },
     ),
     "heavy ball, shared": Row(
         setup(SCALED, "shared", HeavyBall(0.6)), heavy_ball(CASE.shared, 0.6), {"own": heavy_ball(CASE, 0.6)}
@@ -106,7 +110,12 @@ ROWS = {
     "EF21": Row(
         setup(EF21(LIGHT)),
         Estimate(CASE),
-        {"shared": Estimate(CASE.shared), "one agent": Estimate(alone(CASE)), "EF": Feedback(CASE), "no σ1": Estimate(QUIET)},
+        {
+            "shared": Estimate(CASE.shared),
+            "one agent": Estimate(alone(CASE)),
+            "EF": Feedback(CASE),
+            "no σ1": Estimate(QUIET),
+        },
     ),
     "EF21, shared": Row(setup(EF21(LIGHT), "shared"), Estimate(CASE.shared), {"own": Estimate(CASE)}),
 }

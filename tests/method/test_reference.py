@@ -38,7 +38,9 @@ NESTEROV = [(0.9, 0, 1.3571428571), (0.9, 4, 0.0709717387), (0.9, 99, 0.00204877
 
 @pytest.mark.parametrize(("beta", "a", "step"), HEAVY)
 def test_heavy_ball_step(beta, a, step):
-    assert critical(lambda eta: heavy_ball(relative(a)(eta), beta), 4.0 if a == 0 else 1.0) == pytest.approx(step, abs=6e-11)
+    assert critical(lambda eta: heavy_ball(relative(a)(eta), beta), 4.0 if a == 0 else 1.0) == pytest.approx(
+        step, abs=6e-11
+    )
     assert step == pytest.approx(2 * (1 + beta) / (1 + a * (1 + beta) / (1 - beta)), abs=6e-11)
 
 
@@ -52,7 +54,12 @@ def test_nesterov_step(beta, a, step):
 
 def test_momentum_levels():
     quiet, noisy = one_dimensional(eta=0.05), one_dimensional(eta=0.01, relative=4)
-    found = [loss(heavy_ball(quiet, 0.9)), loss(heavy_ball(noisy, 0.9)), loss(nesterov(quiet, 0.9)), loss(nesterov(noisy, 0.9))]
+    found = [
+        loss(heavy_ball(quiet, 0.9)),
+        loss(heavy_ball(noisy, 0.9)),
+        loss(nesterov(quiet, 0.9)),
+        loss(nesterov(noisy, 0.9)),
+    ]
     assert found == pytest.approx([0.1266666667, 0.0313531353, 0.0954399849, 0.0288082840], abs=6e-11)
 
 
@@ -108,7 +115,9 @@ def test_noise_of_ef21_momentum(p, mu, kappa):
     [(0.1, 0.1, 1, 0.1079586673), (0.1, 0.25, 2, 0.3821015491), (0.5, 0.25, 2, 0.4959108633)],
 )
 def test_step_of_ef21_momentum(mu, p, count, step):
-    assert critical(lambda eta: Enumerated(one_dimensional(p, count, eta), mu), 2 * step) == pytest.approx(step, abs=6e-11)
+    assert critical(lambda eta: Enumerated(one_dimensional(p, count, eta), mu), 2 * step) == pytest.approx(
+        step, abs=6e-11
+    )
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
@@ -146,7 +155,9 @@ def test_different_data():
 def test_stationary_is_where_the_transient_goes():
     for recursion in (Feedback(TWO), Estimate(TWO), heavy_ball(TWO, 0.5), nesterov(TWO, 0.5)):
         d = len(TWO.H)
-        np.testing.assert_allclose(transient(recursion, [3.0, 1.0], 600)[-1], stationary(recursion)[0][:d, :d], rtol=1e-8)
+        np.testing.assert_allclose(
+            transient(recursion, [3.0, 1.0], 600)[-1], stationary(recursion)[0][:d, :d], rtol=1e-8
+        )
 
 
 P = {0.25: RandomSparsification(omega=3, scaled=False), 0.1: RandK(k=1, scaled=False)}
