@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from stablestep.compressor import Compressor
+from stablestep.compressor.feedback import Wrapper
 from stablestep.errors import InvalidInput, require
 from stablestep.message import Law, law
 from stablestep.problem import Problem
@@ -112,12 +114,19 @@ def method(setup: Setup, schedule: Schedule, sampling: str = "auto") -> Method:
         sampling = "agents"
     messages = law(setup, sampling)
     if messages.needs_step and schedule.sees_messages:
-        name = next(group.compressor.name for group in setup.groups if group.compressor.needs_step)
+        name = next(_inside(group.compressor).name for group in setup.groups if group.compressor.needs_step)
         raise InvalidInput(
             f"{name} with the step inside its memory needs a step that an agent knows before it sends, but {type(schedule).__name__} "
             'depends on the messages; use step="outside".'
         )
     return Method(setup.problem, messages, setup.server, schedule, schedule.eta)
+
+
+def _inside(compressor: Compressor) -> Compressor:
+    """The compressor that needs the step itself, in others that need it because of it."""
+    while isinstance(compressor, Wrapper) and compressor.inner.needs_step:
+        compressor = compressor.inner
+    return compressor
 
 
 def moved(x: Vector, step: Scalar | float, direction: Vector) -> Vector:

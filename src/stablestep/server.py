@@ -77,7 +77,7 @@ class HeavyBall(Server):
     start; `warm=True`: its mean at rest there, ∇f/(1−β) (with `average`: ∇f).
 
     Raises:
-        InvalidInput: if β is not in [0, 1).
+        InvalidInput: if β is not in [0, 1), or a flag is not True or False.
 
     >>> HeavyBall(beta=0.5).turn(jnp.array([2.0]), jnp.array([4.0]))[0].tolist()
     [4.0]

@@ -7,6 +7,7 @@ into chunks or devices.
 
 import math
 from enum import IntEnum
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -39,10 +40,8 @@ class Family(IntEnum):
     MASK = 11  # what a compressor derives from its lane
 
 
-def threefry(
-    key0: UInt32[Array | np.ndarray, "..."], key1, count0, count1
-) -> tuple[UInt32[Array | np.ndarray, "..."], UInt32[Array | np.ndarray, "..."]]:
-    """Threefry-2x32 with 20 rounds of the counter `(count0, count1)`; the cipher behind `jax.random`.
+def threefry(key0, key1, count0, count1) -> tuple[Any, Any]:
+    """Threefry-2x32 with 20 rounds of the counter `(count0, count1)`, uint32 words of JAX or NumPy; the cipher behind `jax.random`.
 
     Source: Salmon et al., Parallel random numbers: as easy as 1, 2, 3 (SC 2011).
 

@@ -17,7 +17,8 @@ def vary(setup: Setup, name: str, value: Any) -> Setup:
 
     Args:
         name: the argument alone, where it has one value in the whole setup; or a path: "agents.2.omega" is that of the second group,
-            "agents.all.omega" that of every group, "server.beta" and "problem.dim" those of one part.
+            "agents.all.omega" that of every group, "server.beta" and "problem.dim" those of one part; where a part has several of one
+            name, "agents.2.compressor.inner.beta" is that of one part in it.
 
     Raises:
         InvalidInput: if no part of the setup has such a parameter, or several have it with different values and no path says which.
@@ -71,31 +72,58 @@ def _assembled(parts: dict[str, Any]) -> Setup:
 def _varied(parts: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
     path, _, last = name.rpartition(".")
     chosen = _chosen(parts, path, name)
-    sites = {place: list(_values(part, last)) for place, part in chosen.items()}
-    found = {place: values for place, values in sites.items() if values}
-    if not found:
+    sites = {place: part for start, part in chosen.items() for place, part in _sites(start, part, last, bool(path))}
+    if not sites:
         known = {known for part in chosen.values() for known in _names(part)}
         where = f'"{path}"' if path else "nothing in the setup"
         raise InvalidInput(f'{where} has {"no" if path else "a"} parameter "{last}". {nearest(last, known)}')
-    _require_alike(found, path, last)
-    return {place: _replaced(part, last, value) if place in found else part for place, part in parts.items()}
+    if path != ALL:
+        _require_alike({place: parameters(part)[last] for place, part in sites.items()}, last)
+    for place in sorted(sites, key=len, reverse=True):  # the innermost first
+        parts = _replaced(parts, place, last, value)
+    return parts
 
 
 def _chosen(parts: dict[str, Any], path: str, name: str) -> dict[str, Any]:
-    if path == ALL:
-        return {place: part for place, part in parts.items() if place.startswith("agents.")}
-    require(not path or path in parts, f'nothing is called "{name}". {nearest(path, [*parts, ALL])}')
-    present = {place: part for place, part in parts.items() if not path or place == path}
-    return {place: part for place, part in present.items() if part is not None}
+    """The parts to look into, by their paths."""
+    if path == ALL or not path:
+        return {place: part for place, part in parts.items() if part is not None and (not path or _is_group(place))}
+    known = {place: part for start, part in parts.items() for place, part in _tree(start, part)}
+    require(path in known, f'nothing is called "{name}". {nearest(path, [*known, ALL])}')
+    return {path: known[path]}
 
 
-def _require_alike(found: dict[str, list], path: str, last: str) -> None:
+def _is_group(place: str) -> bool:
+    return place.startswith("agents.")
+
+
+def _tree(place: str, part: Any):
+    """Every part in a part, by its path, from the outside in."""
+    if part is not None:
+        yield place, part
+        for name, inner in _inside(part).items():
+            yield from _tree(f"{place}.{name}", inner)
+
+
+def _sites(place: str, part: Any, name: str, exact: bool):
+    """Where the parameter is; with `exact`, of the part itself if it has one."""
+    if exact and name in parameters(part):
+        return [(place, part)]
+    found = [(inside, inner) for inside, inner in _tree(place, part) if name in parameters(inner)]
+    # What stands in a part that is replaced goes with it.
+    return [site for site in found if not any(f"{site[0]}.".startswith(f"{outer}.{name}.") for outer, _ in found)]
+
+
+def _require_alike(found: dict[str, Any], last: str) -> None:
     """One name for several parameters that are unlike would change more than is meant, without a word."""
-    values = [value for some in found.values() for value in some]
-    alike = path == ALL or all(_equal(values[0], value) for value in values[1:])
-    if not alike:
-        one = ", ".join(f"{place}.{last} = {shown(some[0])}" for place, some in found.items())
-        more = f', or all groups by "{ALL}.{last}"' if sum(place.startswith("agents.") for place in found) > 1 else ""
+    values = list(found.values())
+    if not all(_equal(values[0], value) for value in values[1:]):
+        one = ", ".join(f"{place}.{last} = {shown(value)}" for place, value in found.items())
+        more = (
+            f', or all groups by "{ALL}.{last}"'
+            if len({place.split(".")[1] for place in found if _is_group(place)}) > 1
+            else ""
+        )
         raise InvalidInput(f'"{last}" is several unlike parameters here ({one}); name one of them by its path{more}.')
 
 
@@ -110,22 +138,18 @@ def _inside(part: Any) -> dict[str, Any]:
     return {name: value for name, value in parameters(part).items() if isinstance(value, eqx.Module)}
 
 
-def _values(part: Any, name: str):
-    arguments = parameters(part)
-    if name in arguments:
-        yield arguments[name]
-    for key, inner in _inside(part).items():
-        if key != name:
-            yield from _values(inner, name)
-
-
 def _names(part: Any) -> set[str]:
     return set(parameters(part)).union(*(_names(inner) for inner in _inside(part).values()))
 
 
-def _replaced(part: Any, name: str, value: Any):
-    """Rebuild `part` through its constructor, so that every check applies to the new value."""
-    arguments = parameters(part)
-    inner = {key: _replaced(old, name, value) for key, old in _inside(part).items() if key != name}
-    own = {name: value} if name in arguments else {}
-    return type(part)(**{**arguments, **inner, **own}) if own or inner else part
+def _replaced(parts: dict[str, Any], place: str, name: str, value: Any) -> dict[str, Any]:
+    """The parts with one argument of the part at `place` changed."""
+    start = next(start for start in parts if f"{place}.".startswith(f"{start}."))
+    steps = place[len(start) + 1 :].split(".") if place != start else []
+    return {**parts, start: _rebuilt(parts[start], [*steps, name], value)}
+
+
+def _rebuilt(part: Any, steps: list[str], value: Any):
+    """Through constructors, so that every check applies to the new value."""
+    arguments, (name, *more) = parameters(part), steps
+    return type(part)(**{**arguments, name: _rebuilt(arguments[name], more, value) if more else value})

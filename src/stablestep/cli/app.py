@@ -19,7 +19,8 @@ class Commands(TyperGroup):
     """All commands; whatever is wrong with the input or the machine, they end with one sentence and never with a traceback."""
 
     def __init__(self, **settings: Any):
-        super().__init__(**settings | {"epilog": _epilog(*first_examples.values())})
+        settings["epilog"] = _epilog(*first_examples.values())
+        super().__init__(**settings)
 
     def invoke(self, ctx: Any) -> Any:
         with plain_errors():

@@ -105,6 +105,11 @@ class Compressor(eqx.Module):
         return False
 
     @property
+    def is_sign(self) -> bool:
+        """Whether a message is the sign of every coordinate of the gradient, so that the laws of signs hold for it."""
+        return False
+
+    @property
     def bounded(self) -> bool:
         """Whether messages are bounded, however large the gradient."""
         return self.sends_signs

@@ -42,6 +42,10 @@ class Sign(Biased):
     def sends_signs(self):
         return True
 
+    @property
+    def is_sign(self):
+        return True
+
 
 class ScaledSign(Biased):
     """(‖g‖₁/d) sign g (Karimireddy et al. 2019). Bits: d + 32.

@@ -84,7 +84,7 @@ class ErrorFeedback(Wrapper):
         step: "inside" or "outside".
 
     Raises:
-        InvalidInput: if `inner` is no compressor, or `step` is unknown.
+        InvalidInput: if `inner` is no compressor, or `step` is unknown; if `inner` starts warm, from a gradient, and the step is inside.
 
     >>> from stablestep.compressor import TopK
     >>> feedback, nothing = ErrorFeedback(TopK(k=1)), jnp.zeros(0)
@@ -95,6 +95,13 @@ class ErrorFeedback(Wrapper):
 
     inner: Compressor = eqx.field(converter=_inner)
     step: str = eqx.field(static=True, default="inside", converter=checked(one_of, "step", options=STEPS))
+
+    def __check_init__(self):
+        require(
+            self.step == "outside" or not _warm(self.inner),
+            f"inner is {self.inner}, which starts from a gradient, but with the step inside the memory it is given displacements; "
+            'use step="outside", or put ErrorFeedback inside.',
+        )
 
     def memory(self, gradient, exact):
         return jnp.zeros_like(gradient), self.inner.memory(gradient, exact)
@@ -107,7 +114,7 @@ class ErrorFeedback(Wrapper):
             return sent, (wanted - sent, inner)
         wanted = error + step * gradient
         sent, inner = self.inner.send(uniform, wanted, inner, step)
-        moves = step > 0
+        moves = step != 0
         # The server multiplies by the step what is a displacement already.
         message = jnp.where(moves, sent / jnp.where(moves, step, 1), 0)
         return message, (jnp.where(moves, wanted - sent, error), inner)
@@ -234,6 +241,10 @@ class LocalClip(Wrapper):
         return False
 
     @property
+    def is_sign(self):
+        return self.inner.is_sign
+
+    @property
     def remembers(self):
         return self.inner.remembers
 
@@ -241,3 +252,9 @@ class LocalClip(Wrapper):
     def bounded(self):
         """For every inner compressor that does not add up what it was given."""
         return not self.inner.remembers or self.inner.bounded
+
+
+def _warm(compressor: Compressor) -> bool:
+    """Whether it, or one inside it, starts from a gradient."""
+    own = isinstance(compressor, EF21 | Momentum) and compressor.warm
+    return own or (isinstance(compressor, Wrapper) and _warm(compressor.inner))

@@ -75,10 +75,12 @@ def exact_law(problem: Problem, noise: Noise, compressor: Compressor, count: int
         return None
     if noise.is_zero and compressor.deterministic:
         return Deterministic(*common)
-    if isinstance(noise, Gaussian) and compressor.linear and (shared or compressor.deterministic or (count == 1)):
+    # Of these classes alone: a class derived from one may draw otherwise.
+    gaussian = type(noise) is Gaussian
+    if gaussian and compressor.linear and (shared or compressor.deterministic or (count == 1)):
         return LinearGaussian(*common)
-    if isinstance(noise, Gaussian) and isinstance(compressor, RandomSparsification):
+    if gaussian and type(compressor) is RandomSparsification:
         return SparseGaussian(*common, fixed(count, 1 / (1 + compressor.sparsity)))
-    if isinstance(compressor, Sign) and noise.independent:
+    if type(compressor) is Sign and noise.independent:
         return IndependentSigns(*common, None if count == 1 else Flips.of(count))
     return None

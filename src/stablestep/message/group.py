@@ -55,7 +55,7 @@ class GroupLaw(eqx.Module):
 
     def mean(self, x: Vector, gradient: Vector) -> Vector:
         """E of the mean message; raises `InvalidInput` where it does not exist or has no closed form."""
-        self._require_memoryless("mean")
+        self.require_memoryless("mean")
         if self.compressor.unbiased or self.compressor.linear:
             if not self.noise.has_mean:
                 raise InvalidInput(
@@ -68,6 +68,7 @@ class GroupLaw(eqx.Module):
 
     def secant(self, gradient: Vector) -> Vector:
         """The ratio of each coordinate of the mean message to that of the gradient, where the former depends on the latter only."""
+        self.require_memoryless("mean")
         if self.compressor.unbiased or self.compressor.linear:
             return jnp.full_like(gradient, self.compressor.gain(gradient.shape[0]))
         if self.silent and self.compressor.deterministic:
@@ -77,7 +78,7 @@ class GroupLaw(eqx.Module):
 
     def covariance(self, x: Vector, gradient: Vector) -> lx.AbstractLinearOperator:
         """Of the mean message; raises `InvalidInput` where it is infinite or has no closed form."""
-        self._require_memoryless("covariance")
+        self.require_memoryless("covariance")
         if self.compressor.unbiased or self.compressor.linear:
             return self._averaged_covariance(x, gradient)
         if self.silent and self.compressor.deterministic:
@@ -93,7 +94,7 @@ class GroupLaw(eqx.Module):
         return self.compressor.covariance(gradient, None if noise is None else noise / self.count)
 
     def _of_signs(self, function: Callable, gradient: Vector, what: str = "mean"):
-        if not self.compressor.sends_signs:
+        if not self.compressor.is_sign:
             raise self._sample_instead(what)
         try:
             return function(gradient)
@@ -106,11 +107,15 @@ class GroupLaw(eqx.Module):
             f"ask for it by sampling: {what}(x, samples=…, key=…)."
         )
 
-    def _require_memoryless(self, what: str) -> None:
+    def require_memoryless(self, what: str) -> None:
+        """Raise `InvalidInput` if messages depend on what the agents remember, which `what` knows nothing of."""
         if self.compressor.remembers:
-            raise InvalidInput(
-                f"The {what} of {self.compressor.name} messages depends on what the agents remember, not on x alone; simulate the method."
-            )
+            raise self._needs_memory(what)
+
+    def _needs_memory(self, what: str) -> InvalidInput:
+        return InvalidInput(
+            f"The {what} of {self.compressor.name} messages depends on what the agents remember, not on x alone; simulate the method."
+        )
 
 
 class AgentByAgent(GroupLaw):
@@ -148,7 +153,7 @@ class Remembering(AgentByAgent):
     """Agents with memory, one after another: n times what one remembers."""
 
     def draw(self, stream, x, gradient):
-        raise self._sample_instead("message without a memory")
+        raise self._needs_memory("law")
 
     def begin(self, stream, x, gradient):
         def own(index):

@@ -63,7 +63,13 @@ class Law(eqx.Module):
         return any(group.compressor.needs_step for group in self.groups)
 
     def draw(self, stream: Stream, x: Vector) -> tuple[Vector, Vector, Scalar]:
-        """∇f(x), a mean message, and the mean of the agents' own gradient norms (NaN unless sampled agent by agent)."""
+        """∇f(x), a mean message, and the mean of the agents' own gradient norms (NaN unless sampled agent by agent).
+
+        Raises:
+            InvalidInput: if agents remember.
+        """
+        for group in self.groups:
+            group.require_memoryless("law")
         return self.advance(stream, x, ((),) * len(self.groups), lambda gradient: jnp.full((), jnp.nan, x.dtype))[:3]
 
     def begin(self, stream: Stream, x: Vector) -> tuple[Memory, ...]:
