@@ -64,7 +64,7 @@ class Trio(Process):
         normal = total / jnp.sqrt(jnp.asarray(self.coarse, dtype))
         # The message over η_t is the field, and its noise G z/√η.
         message = model.field(t, discrete) - model.diffusion(t, discrete).mv(normal) / jnp.sqrt(model.eta)
-        return moved(discrete, model.eta, message), coarse, fine
+        return moved(discrete, jnp.asarray(model.eta, dtype), message), coarse, fine
 
     def extra(self, state):
         # Richardson: the error of Euler-Maruyama is of first order in dt, so this leaves the model's own error.

@@ -27,7 +27,7 @@ class Scaling:
     """How errors fall with η.
 
     Attributes:
-        slope: of log|error| against log η, extrapolated to η → 0; not a number where the errors have no logarithms to be fitted.
+        slope: of log|error| against log η, extrapolated to η → 0; not a number where the errors are no power of η with one correction.
         stderr: of the slope, from sampling (and from 1 % of every error, which the fit need not explain).
         departure: by how much the slope over the whole range, without extrapolation, is another one.
         order: what the slope supports: a whole number, another one where the errors are a plain power, or "undecided".
@@ -91,12 +91,17 @@ def scaling(
     eta, error, stderr = (np.asarray(values, float)[largest_first] for values in (etas, error, stderr))
     objection = _faint(eta, error, stderr) or _crossing(eta, error)
     if objection:
-        return Scaling(math.nan, math.inf, math.inf, "undecided", objection)
+        return _without_slope(objection)
     size, relative = np.abs(error), np.hypot(stderr / error, ROUGH)
     plain, _, _ = _fit([np.log(eta)], np.log(size), relative)
     slope, slope_stderr, left = _fit([np.log(eta), eta / eta[0]], np.log(size), relative)
+    if left > stats.chi2.isf(MISFIT, len(eta) - 3):
+        local = ", ".join(f"{each:.2g}" for each in np.diff(np.log(size)) / np.diff(np.log(eta)))
+        return _without_slope(
+            f"The errors are no power of η with one correction (local slopes {local}): take smaller etas."
+        )
     departure = abs(slope - plain)
-    return Scaling(slope, slope_stderr, departure, *_decided(slope, slope_stderr, departure, left, len(eta)))
+    return Scaling(slope, slope_stderr, departure, *_decided(slope, slope_stderr, departure))
 
 
 def order_table(etas: Sequence[float], error: Floats, stderr: Floats, **attrs) -> xr.Dataset:
@@ -137,6 +142,10 @@ def largest(values: Floats) -> float:
     return float(values[np.argmax(np.abs(values))])
 
 
+def _without_slope(reason: str) -> Scaling:
+    return Scaling(math.nan, math.inf, math.inf, "undecided", reason)
+
+
 def _faint(eta: Floats, error: Floats, stderr: Floats) -> str:
     for h, value, spread in zip(eta, error, stderr, strict=True):
         if not abs(value) > FAINT * spread:
@@ -164,12 +173,10 @@ def _fit(columns: list[Floats], values: Floats, spread: Floats) -> tuple[float, 
     return round(float(coefficients[1]), 12), float(np.linalg.norm(inverse[1])), float(left @ left)
 
 
-def _decided(slope: float, stderr: float, departure: float, left: float, count: int) -> tuple[float | str, str]:
+def _decided(slope: float, stderr: float, departure: float) -> tuple[float | str, str]:
     """The order that the slope supports, and why."""
     spread, whole = SURE * stderr + departure, round(slope)
     told = f"the slope as η → 0 is {slope:.3g} ± {stderr:.2g}, and {departure:.2g} away from that of a plain power"
-    if left > stats.chi2.isf(MISFIT, count - 3):
-        return "undecided", f"The errors are no power of η with one correction; {told}: take smaller etas."
     if spread >= CLEAR:
         better = "take more runs or more etas" if SURE * stderr > departure else "take smaller etas"
         return "undecided", f"More than one order fits: {told}; {better}."
