@@ -28,6 +28,11 @@ def test_one_number_serves_all_agents():
     assert signs.scale_max.tolist() == signs.scale_min.tolist() == [0.5] * 3 and signs.signs
 
 
+def test_a_large_model_has_many_parameters():
+    assert Constants(L0=1, L1=1, dim=7_000_000_000).dim == 7_000_000_000
+    assert isinstance(Constants(L0=1, L1=1, dim=np.int64(3)).dim, int)
+
+
 def test_the_smallest_scale_is_the_largest_unless_given():
     assert Constants(**SIGN).scale_min.tolist() == [1, 3]
     assert Constants(**SIGN, scale_min=[0.5, 1]).scale_min.tolist() == [0.5, 1]
@@ -130,6 +135,24 @@ BAD = [
     (lambda: Constants(L0=-1, L1=0, dim=1), "L0 is -1.*at least 0"),
     (lambda: Constants(L0=1, L1=np.nan, dim=1), "L1 is nan.*finite"),
     (lambda: Constants(L0=1, L1=0, dim=0), "dim is 0"),
+    *(
+        (lambda value=value: Constants(L0=1, L1=0, dim=value), "dim is .*whole number")
+        for value in (2.5, "3", True, np.nan)
+    ),
+    *(
+        (lambda value=value: Constants(L0=value, L1=0, dim=1), "L0 is .*at least 0")
+        for value in ("1", True, None, [1.0])
+    ),
+    *(
+        (lambda value=value: Constants(L0=1, L1=0, dim=1, omega=value), "omega is .*at least 0")
+        for value in ("1", True, [[1.0]])
+    ),
+    *(
+        (lambda value=value: Constants(L0=1, L1=0, dim=1, nu=value, scale_max=1), "nu is .*greater than 0")
+        for value in ("1", True)
+    ),
+    (lambda: Constants(L0=1, L1=0, dim=1, memory=True), "memory is True, but must be a str"),
+    (lambda: Constants(L0=1, L1=0, dim=1, shared_mask="own"), 'shared_mask is "own", but must be a bool'),
     (lambda: Constants(L0=1, L1=0, dim=1, count=0), "count is 0"),
     (lambda: Constants(L0=1, L1=0, dim=1, omega=[1, -2]), r"omega is \[1, -2\]"),
     (lambda: Constants(L0=1, L1=0, dim=1, sigma1_sq=np.inf), "sigma1_sq is inf"),

@@ -179,6 +179,20 @@ BAD = [
     (lambda: step_limit("4.2", PLAIN, 1.0, 0.0), r"epsilon is 0\.0"),
     (lambda: step_limit("4.2", PLAIN, 1.0, np.nan), "epsilon is nan"),
     (lambda: bound("4.2", PLAIN, **(GOOD | {"epsilon": 1.0})), r"epsilon is 1\.0"),
+    *(
+        (lambda name=name, value=value: bound("4.2", PLAIN, **(GOOD | {name: value})), f"{name} is .*must be")
+        for name in GOOD
+        for value in ("1", True, np.nan, [1.0])
+    ),
+    *(
+        (lambda value=value: step_limit("4.2", PLAIN, value, 0.5), "gradient_norm is .*at least 0")
+        for value in ("1", True, np.inf)
+    ),
+    *(
+        (lambda value=value: step_limit("4.2", PLAIN, 1.0, 0.5, unit=value), "unit is .*greater than 0")
+        for value in ("1", True)
+    ),
+    (lambda: step_limit("4.2", PLAIN, 1.0, 0.5, young=1), "young is 1, but must be a bool"),
     (lambda: bound("4.2", PLAIN, **(GOOD | {"epsilon": None})), "needs an epsilon"),
     (lambda: bound("4.2", PLAIN, **(GOOD | {"initial_gap": -1.0})), r"initial_gap is -1\.0.*at least 0"),
     (lambda: bound("4.2", PLAIN, **(GOOD | {"initial_gap": None})), "initial_gap is missing; give"),

@@ -66,14 +66,17 @@ def edge_map(
         for value in values
     )
     rows = [(*_ends(at, etas, steps, runs, blown), [_predicted(at, line) for line in lines]) for at in starts]
-    up, gone, predicted = (np.array(part) for part in zip(*rows))
+    attributes = {"edge": edge_of(blown=blown), "steps": steps, "runs": runs, "seed": seed}
+    return _packed(rows, {name: list(values), "eta": etas, "predictor": list(lines)}, name, attributes)
+
+
+def _packed(rows: list, coordinates: dict[str, Any], name: str, attributes: dict[str, Any]) -> xr.Dataset:
+    up, blown, predicted = (np.array(part) for part in zip(*rows))
     variables: dict[str, Any] = {
         "up": ((name, "eta"), up),
-        "blown": ((name, "eta"), gone),
+        "blown": ((name, "eta"), blown),
         "predicted": (("predictor", name), predicted.T),
     }
-    coordinates = {name: list(values), "eta": etas, "predictor": list(lines)}
-    attributes = {"edge": edge_of(blown=blown), "steps": steps, "runs": runs, "seed": seed}
     return xr.Dataset(variables, coordinates, attributes)
 
 

@@ -16,6 +16,7 @@ from stablestep.stability.start_point import CriticalStep, StartPoint
 Matrix = Float[np.ndarray, "d d"]
 LARGEST = 64
 ROUNDS = 10_000
+DEFINITION = "the largest step at which E‖x_k‖² stays bounded (mean-square edge)"
 
 
 def moments(case: StartPoint) -> CriticalStep:
@@ -30,24 +31,9 @@ def moments(case: StartPoint) -> CriticalStep:
             messages is not a quadratic function of x.
     """
     case.require_memoryless("moments")
-    setup = case.setup
-    hessian = quadratic_matrix(setup)
+    hessian = _closing(case.setup)
     values, basis = np.linalg.eigh(hessian)
-    require(
-        bool(values[0] > 0),
-        f"the mean-square edge needs a positive definite quadratic, but its smallest eigenvalue is {values[0]:.4g}.",
-    )
-    require(
-        len(values) <= LARGEST,
-        f'the moment recursion takes at most {LARGEST} coordinates, but there are {len(values)}; use method="lyapunov".',
-    )
-    for group in setup.groups:
-        require(
-            group.compressor.unbiased,
-            f"{type(group.compressor).__name__} messages are not linear in x in the mean, so second moments do not close; "
-            'use method="rollouts".',
-        )
-    spread, cost = _spread(setup)
+    spread, cost = _spread(case.setup)
     sums = values[:, None] + values[None, :]
 
     def operator(second: Matrix) -> Matrix:
@@ -56,15 +42,28 @@ def moments(case: StartPoint) -> CriticalStep:
 
     radius, rounds = _radius(operator, np.eye(len(values)))
     step = 1 / radius
-    return CriticalStep(
-        step,
-        step,
-        step,
-        "exact",
-        "moments",
-        "the largest step at which E‖x_k‖² stays bounded (mean-square edge)",
-        cost * rounds,
+    return CriticalStep(step, step, step, "exact", "moments", DEFINITION, cost * rounds)
+
+
+def _closing(setup: Setup) -> Matrix:
+    """The matrix of the quadratic, if second moments close."""
+    hessian = quadratic_matrix(setup)
+    smallest = float(np.linalg.eigvalsh(hessian)[0])
+    require(
+        smallest > 0,
+        f"the mean-square edge needs a positive definite quadratic, but its smallest eigenvalue is {smallest:.4g}.",
     )
+    require(
+        setup.dim <= LARGEST,
+        f'the moment recursion takes at most {LARGEST} coordinates, but there are {setup.dim}; use method="lyapunov".',
+    )
+    for group in setup.groups:
+        require(
+            group.compressor.unbiased,
+            f"{type(group.compressor).__name__} messages are not linear in x in the mean, so second moments do not close; "
+            'use method="rollouts".',
+        )
+    return hessian
 
 
 def quadratic_matrix(setup: Setup) -> Matrix:
