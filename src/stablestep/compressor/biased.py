@@ -50,7 +50,8 @@ class Sign(Biased):
 class ScaledSign(Biased):
     """(‖g‖₁/d) sign g (Karimireddy et al. 2019). Bits: d + 32.
 
-    ‖C(g) − g‖² = (1 − ‖g‖₁²/(d‖g‖²))‖g‖² exactly, so α = 1/d, attained where one coordinate is not 0; for Gaussian g it is near 2/π.
+    ‖C(g) − g‖² = (1 − ‖g‖₁²/(d‖g‖²))‖g‖² where no coordinate is 0 (and less where one is), so α = 1/d, which is approached near the axes;
+    for Gaussian g it is near 2/π.
 
     >>> ScaledSign().compress(jnp.zeros(0), jnp.array([-3.0, 1.0])).tolist(), ScaledSign().contraction(4)
     ([-2.0, 2.0], 0.25)
