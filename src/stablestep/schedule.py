@@ -11,7 +11,18 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 from scipy import integrate
 
-from stablestep.errors import InvalidInput, at_least_zero, checked, flag, instance, positive, require, whole, within
+from stablestep.errors import (
+    InvalidInput,
+    at_least_zero,
+    checked,
+    flag,
+    instance,
+    positive,
+    require,
+    shown,
+    whole,
+    within,
+)
 from stablestep.setup import Setup
 from stablestep.theorem import Constants, Variant, constants
 from stablestep.theorem import result as find_result
@@ -239,7 +250,7 @@ class Normalized(Schedule):
         self.schedule = instance("schedule", schedule, Schedule, "Constant(0.05)")
         require(
             not isinstance(schedule, Normalized),
-            f"schedule is {schedule}, which is normalized already; give the schedule inside it.",
+            f"schedule is {shown(schedule)}, which is normalized already; give the schedule inside it.",
         )
 
     @property

@@ -99,7 +99,7 @@ class ErrorFeedback(Wrapper):
     def __check_init__(self):
         require(
             self.step == "outside" or not _warm(self.inner),
-            f"inner is {self.inner}, which starts from a gradient, but with the step inside the memory it is given displacements; "
+            f"inner is {shown(self.inner)}, which starts from a gradient, but with the step inside the memory it is given displacements; "
             'use step="outside", or put ErrorFeedback inside.',
         )
 
