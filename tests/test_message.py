@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from stablestep.compressor import (
+    QSGD,
     Identity,
     RandK,
     RandomSparsification,
@@ -383,3 +384,37 @@ BAD = [
 def test_bad_input(wrong, message):
     with pytest.raises(InvalidInput, match=message):
         wrong()
+
+
+def common(compressor, noises, sampling="auto"):
+    """Two unlike groups under one mask."""
+    groups = [
+        Agents(count, noise, compressor, problem=problem, mask="common")
+        for count, noise, problem in zip(
+            (1, 3), noises, (Quadratic([1.0, 2.0, 3.0]), Quadratic([2.0, 0.5, 1.0])), strict=True
+        )
+    ]
+    return law(Setup(None, *groups), sampling)
+
+
+@pytest.mark.parametrize("compressor", [RandomSparsification(4.0), RandK(1)], ids=["bernoulli", "rand-1"])
+@pytest.mark.parametrize("noises", [(None, None), (Gaussian(0.5), Gaussian(SCALES, 0.2))], ids=["silent", "gaussian"])
+def test_a_common_mask_is_one_map_of_the_mean_gradient(compressor, noises, seed):
+    messages = common(compressor, noises)
+    found, by_agents = draws(messages, seed), draws(common(compressor, noises, "agents"), seed + 1)
+    assert_mean(found, np.asarray(messages.mean(X)))
+    covariance = np.asarray(jax.vmap(messages.covariance(X).mv)(jnp.eye(3)))
+    assert_covariance(found, covariance)
+    assert_same_distribution(views(found), views(by_agents))
+    own = Setup(None, *(Agents(g.count, g.noise, compressor, problem=g.problem) for g in messages.groups))
+    with assert_fails("own masks"):
+        assert_covariance(found, np.asarray(jax.vmap(law(own).covariance(X).mv)(jnp.eye(3))))
+
+
+def test_a_common_mask_needs_the_same_compressor_everywhere():
+    with pytest.raises(InvalidInput, match='give every group mask="common"'):
+        Setup(Quartic(3), Agents(1, mask="common"), Agents(1))
+    with pytest.raises(InvalidInput, match="the same compressor"):
+        Setup(Quartic(3), Agents(1, None, RandK(1), mask="common"), Agents(1, None, RandK(2), mask="common"))
+    with pytest.raises(InvalidInput, match="with common randomness"):
+        common(QSGD(2), (None, None)).covariance(X)

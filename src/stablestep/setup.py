@@ -8,6 +8,8 @@ from stablestep.noise import Gaussian, Noise
 from stablestep.problem import Mixture, Problem
 from stablestep.server import Plain, Server
 
+MASKS = ("own", "shared", "common")
+
 
 class Agents(eqx.Module):
     """A group of `count` equal agents.
@@ -18,7 +20,8 @@ class Agents(eqx.Module):
         compressor: what is sent; it names the method: Identity is DSGD, an unbiased compressor DCSGD, Sign DSignSGD, a wrapper such as
             ErrorFeedback(TopK(k=1)) a method with memory.
         problem: the group's own landscape, where data differ between groups; f is then the average over all agents.
-        mask: "own" if each agent draws its own compression randomness, "shared" if the group uses one.
+        mask: "own" if each agent draws its own compression randomness, "shared" if the group uses one, "common" if all groups use the same
+            one (they must have the same compressor): for clients with data of their own, one group each.
 
     Raises:
         InvalidInput: if an argument is out of range.
@@ -34,17 +37,17 @@ class Agents(eqx.Module):
     mask: str = eqx.field(static=True)
 
     def __init__(self, count=1, noise=None, compressor=None, problem=None, mask="own"):
-        self.count = whole("count", count, hint=": a group has at least one agent")
+        self.count = whole("count", count, most=10**7, hint=" in a group")
         self.noise = instance("noise", Gaussian() if noise is None else noise, Noise, "noise.Gaussian(sigma0=1)")
         chosen = Identity() if compressor is None else compressor
         self.compressor = instance("compressor", chosen, Compressor, "compressor.RandK(k=1)")
         self.problem = None if problem is None else instance("problem", problem, Problem, "problem.Quartic(dim=10)")
-        self.mask = one_of("mask", mask, ("own", "shared"))
+        self.mask = one_of("mask", mask, MASKS)
 
     @property
     def shared(self) -> bool:
         """Whether one compression randomness serves the group."""
-        return self.mask == "shared"
+        return self.mask != "own"
 
 
 class Setup(eqx.Module):
@@ -91,6 +94,7 @@ class Setup(eqx.Module):
             group.noise.check(self.problem_of(group))
             group.compressor.check(self.dim)
             _check_server(self.server, group.compressor)
+        _check_common(groups)
 
     def problem_of(self, group: Agents) -> Problem:
         """The landscape that this group's gradients come from."""
@@ -124,6 +128,11 @@ class Setup(eqx.Module):
         return self.problem_of(self.groups[0]).dim
 
     @property
+    def common(self) -> bool:
+        """Whether one compression randomness serves all groups."""
+        return self.groups[0].mask == "common"
+
+    @property
     def bits(self) -> float:
         """Expected bits that all agents together send in one iteration."""
         return sum(group.count * group.compressor.bits(self.dim, group.shared) for group in self.groups)
@@ -142,6 +151,17 @@ class Setup(eqx.Module):
             f"{what} does not know {self.memory} yet; simulate the method, or find its critical step by "
             'method="rollouts" or "simulation".',
         )
+
+
+def _check_common(groups: tuple[Agents, ...]) -> None:
+    if all(group.mask != "common" for group in groups):
+        return
+    alike = all(group.mask == "common" and eqx.tree_equal(group.compressor, groups[0].compressor) for group in groups)
+    require(
+        alike,
+        'mask="common" is one randomness for all groups, but they have other masks or compressors; give every group mask="common" '
+        "and the same compressor.",
+    )
 
 
 def _check_server(server: Server, compressor: Compressor) -> None:

@@ -49,7 +49,7 @@ class _Agents(_Table):
     noise: _Part | None = None
     compressor: _Part | None = None
     problem: _Part | None = None
-    mask: Literal["own", "shared"] = "own"
+    mask: Literal["own", "shared", "common"] = "own"
 
 
 class _Run(_Table):

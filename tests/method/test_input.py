@@ -63,11 +63,11 @@ BAD = [
     (lambda: EF21(TopK), r"inner is .*; call it: TopK\(…\)\."),
     (lambda: ErrorFeedback(TOP, step="outsid"), 'step is "outsid", but must be "inside" or "outside"'),
     (lambda: LocalClip(Identity(), threshold=0), "threshold is 0, but must be a finite number greater than 0"),
-    (lambda: EF21(TOP, warm="no"), 'warm is "no", but must be a bool'),
-    (lambda: Momentum(TOP, beta=0.9, warm=1), "warm is 1, but must be a bool"),
-    (lambda: HeavyBall(0.9, nesterov="no"), 'nesterov is "no", but must be a bool'),
-    (lambda: HeavyBall(0.9, average=None), "average is None, but must be a bool"),
-    (lambda: HeavyBall(0.9, warm="yes"), 'warm is "yes", but must be a bool'),
+    (lambda: EF21(TOP, warm="no"), 'warm is "no", but must be True or False'),
+    (lambda: Momentum(TOP, beta=0.9, warm=1), "warm is 1, but must be True or False"),
+    (lambda: HeavyBall(0.9, nesterov="no"), 'nesterov is "no", but must be True or False'),
+    (lambda: HeavyBall(0.9, average=None), "average is None, but must be True or False"),
+    (lambda: HeavyBall(0.9, warm="yes"), 'warm is "yes", but must be True or False'),
     (
         lambda: ErrorFeedback(EF21(TOP, warm=True)),
         'starts from a gradient.*use step="outside", or put ErrorFeedback inside',
@@ -104,7 +104,7 @@ BAD = [
     (lambda: INSIDE.contraction(4), "ErrorFeedback is not a contraction of the gradient; ask its inner TopK"),
     (lambda: EF21(TOP).omega(4), "EF21 is biased, so it has no ω"),
     (lambda: EF21(TOP).compress(jnp.zeros(0), jnp.zeros(4)), r"EF21 remembers, so it has no compress\(.*; use send"),
-    (lambda: RandK(k=1, scaled=1), "scaled is 1, but must be a bool"),
+    (lambda: RandK(k=1, scaled=1), "scaled is 1, but must be True or False"),
     (lambda: setup(ErrorFeedback(TopK(k=3))), "k is 3, but there are only 2"),
 ]
 

@@ -1,7 +1,7 @@
 """The mean message of all groups together, and the choice between exact laws and agent-by-agent sampling."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -13,7 +13,7 @@ from stablestep.errors import InvalidInput, one_of, require, whole
 from stablestep.message.exact import exact_law
 from stablestep.message.group import AgentByAgent, GroupLaw, Memory, Remembering
 from stablestep.setup import Agents, Setup
-from stablestep.stream import Family, Stream
+from stablestep.stream import Family, Lane, Stream
 
 Vector = Float[Array, " d"]
 Scalar = Float[Array, ""]
@@ -29,6 +29,24 @@ class Drawn(NamedTuple):
     memory: tuple[Memory, ...]
 
 
+class CommonMask(eqx.Module):
+    """The stream of one group, whose mask lane is that of all groups."""
+
+    own: Stream
+    all: Stream
+
+    @property
+    def noise(self) -> Lane:
+        return self.own.noise
+
+    @property
+    def mask(self) -> Lane:
+        return self.all.mask
+
+    def child(self, index, family: Family) -> Stream:
+        return self.own.child(index, family)
+
+
 class Law(eqx.Module):
     """The law of M(x) = (1/N) Σ_i C_i(g_i(x)), the mean message of all N agents.
 
@@ -38,6 +56,7 @@ class Law(eqx.Module):
     groups: tuple[GroupLaw, ...]
     weights: tuple[float, ...] = eqx.field(static=True)
     differs: bool = eqx.field(static=True)
+    common: bool = eqx.field(static=True)
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -88,9 +107,12 @@ class Law(eqx.Module):
         messages, norms, after = zip(*drawn, strict=True)
         return Drawn(gradient, self._weighted(messages), self._weighted(norms), after)
 
-    def _streams(self, stream: Stream) -> list[Stream]:
+    def _streams(self, stream: Stream) -> list[Any]:
         numbers = range(len(self.groups))
-        return [stream] if len(numbers) == 1 else [stream.child(number, Family.GROUP) for number in numbers]
+        if len(numbers) == 1:
+            return [stream]
+        own = [stream.child(number, Family.GROUP) for number in numbers]
+        return [CommonMask(one, stream) for one in own] if self.common else own
 
     def sample(self, key: Key[Array, ""], x: Vector) -> Vector:
         """One mean message at x."""
@@ -135,11 +157,26 @@ class Law(eqx.Module):
         if samples is not None:
             matrix = jnp.atleast_2d(jnp.cov(self._samples(x, samples, key), rowvar=False))
             return lx.MatrixLinearOperator(matrix, lx.positive_semidefinite_tag)
-        _, own = self.gradients(x)
+        gradient, own = self.gradients(x)
+        if self.common and len(self.groups) > 1:
+            return self._common_covariance(x, gradient, own)
         operators = [group.covariance(x, g) * w**2 for group, g, w in zip(self.groups, own, self.weights, strict=True)]
         if all(lx.is_diagonal(operator) for operator in operators):
             return lx.DiagonalLinearOperator(self._total([lx.diagonal(operator) for operator in operators]))
         return self._total(operators)
+
+    def _common_covariance(self, x: Vector, gradient: Vector, own: tuple[Vector, ...]) -> lx.AbstractLinearOperator:
+        """That of C(G), G the mean of all agents' stochastic gradients: one linear map of all."""
+        first = self.groups[0].compressor
+        if not first.linear:
+            raise first.no_covariance("with common randomness")
+        both = zip(self.groups, own, self.weights, strict=True)
+        parts = [g.noise.covariance(g.problem, x, at) * (w**2 / g.count) for g, at, w in both if not g.silent]
+        diagonal = all(lx.is_diagonal(part) for part in parts)
+        noise = self._total(parts) if parts and not diagonal else None
+        if parts and diagonal:
+            noise = lx.DiagonalLinearOperator(self._total([lx.diagonal(part) for part in parts]))
+        return first.covariance(gradient, noise)
 
     def _samples(self, x: Vector, samples: int, key) -> Float[Array, "samples d"]:
         whole("samples", samples, least=2)
@@ -179,7 +216,7 @@ def law(setup: Setup, sampling: str = "auto") -> Law:
     """
     one_of("sampling", sampling, SAMPLINGS)
     groups = tuple(_group_law(setup, group, sampling) for group in setup.groups)
-    return Law(groups, tuple(group.count / setup.count for group in setup.groups), setup.differs)
+    return Law(groups, tuple(group.count / setup.count for group in setup.groups), setup.differs, setup.common)
 
 
 def _group_law(setup: Setup, group: Agents, sampling: str) -> GroupLaw:

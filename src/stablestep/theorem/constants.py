@@ -201,7 +201,7 @@ def _gap(setup: Setup, x0) -> float | None:
 def _variances(setup: Setup) -> dict[str, Any]:
     variances = [group.noise.affine_variance(setup.dim) for group in setup.groups]
     counts = [group.count for group in setup.groups]
-    masks = {group.mask for group in setup.groups if not group.compressor.deterministic}
+    masks = {group.shared for group in setup.groups if not group.compressor.deterministic}
     require(
         len(masks) <= 1, 'groups mix mask="own" and mask="shared", for which no theorem is stated; use one of them.'
     )
@@ -209,7 +209,7 @@ def _variances(setup: Setup) -> dict[str, Any]:
         "omega": np.repeat([group.compressor.omega(setup.dim) for group in setup.groups], counts),
         "sigma0_sq": np.repeat([variance[0] for variance in variances], counts),
         "sigma1_sq": np.repeat([variance[1] for variance in variances], counts),
-        "shared_mask": masks == {"shared"},
+        "shared_mask": masks == {True},
     }
 
 
