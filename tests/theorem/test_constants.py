@@ -169,7 +169,7 @@ BAD = [
     (lambda: constants(Setup(Quartic(2), Agents(1))), "give either L1 or gradient_norm"),
     (of(Agents(1), L1=1.0, gradient_norm=1.0), "give either L1 or gradient_norm"),
     (of(Agents(1), L1=0.0), "L1 > 0"),
-    (of(Agents(1), L1=0.5, problem=Cosh(2, a=1.0)), r"no \(L0, L1\) pair has L1=0\.5"),
+    (of(Agents(1), L1=0.5, problem=Cosh(2, a=1.0)), r"L1 is 0\.5, but must be at least"),
     (of(Agents(1), problem=Function(jnp.sum, dim=2)), r"no \(L0, L1\) pair is known"),
     (of(Agents(1), problem=Function(jnp.sum, dim=2), gradient_norm=1.0), r"no \(L0, L1\) pair is known"),
     (of(Agents(1, None, TopK(1))), "TopK is biased"),

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import lineax as lx
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Inexact
 
 from stablestep.errors import FORMS, InvalidInput, instance, nearest, one_of, require
 from stablestep.message import Law, law
@@ -18,8 +18,8 @@ from stablestep.schedule import Schedule, Seen, StepLimit
 from stablestep.sde import drift as drifts
 from stablestep.setup import Setup
 
-Scalar = Float[Array, ""]
-Vector = Float[Array, " d"]
+Scalar = Float[Array, ""] | float
+Vector = Inexact[Array, " d"]  # complex along the principal flow
 _DENSE = 512
 
 

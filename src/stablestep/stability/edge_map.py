@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
+from numpy.typing import ArrayLike
 
 from stablestep.errors import InvalidInput, instance, nearest, require, shown, whole
 from stablestep.setup import Setup
@@ -23,7 +23,7 @@ def edge_map(
     setup: Setup,
     *,
     x0,
-    eta: Sequence[float] | Float[np.ndarray, " etas"],
+    eta: ArrayLike,
     steps: int = 100,
     runs: int = 32,
     seed: int = 0,

@@ -45,7 +45,7 @@ class Runner:
                 "fewer members",
             )
 
-    def __call__(self, etas: Float[np.ndarray, " members"], steps: int, batch: int = 0) -> Ends:
+    def __call__(self, etas: Float[np.ndarray, " members"] | float, steps: int, batch: int = 0) -> Ends:
         """Run all members for `steps` steps; `batch` chooses their randomness."""
         with working_dtype(self.dtype) as kind:
             ids = np.arange(self.members, dtype=np.uint32)
