@@ -3,7 +3,8 @@
 Only annotations of arrays are executed. What a user may give wrongly (a number for a Setup) is the library's own to refuse, in words.
 """
 
-from typing import Any, get_args
+from collections.abc import Callable
+from typing import Any, get_args, get_origin
 
 from beartype import BeartypeConf, beartype
 from jaxtyping import AbstractArray
@@ -21,5 +22,7 @@ def typechecked(function):
 
 
 def _of_array(hint: Any) -> bool:
+    if get_origin(hint) is Callable:
+        return False
     own = isinstance(hint, type) and issubclass(hint, AbstractArray)
     return own or any(_of_array(part) for part in get_args(hint))

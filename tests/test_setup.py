@@ -107,7 +107,7 @@ BAD = [
     (lambda: Agents(1, compressor=Sign), r"call it: Sign\("),
     (lambda: Agents(1, compressor="sign"), 'compressor is "sign"'),
     (lambda: Agents(1, problem=Quartic), "problem is .*must be a Problem"),
-    (lambda: Agents(1, mask="mine"), 'mask is "mine".*"own" or "shared"'),
+    (lambda: Agents(1, mask="mine"), 'mask is "mine".*"own", "shared" or "common"'),
     (lambda: Setup(Quartic(3)), "at least one group"),
     (lambda: Setup(lambda x: x, Agents()), "problem is .*must be a Problem"),
     (lambda: Setup(Agents(), Agents()), "problem is .*must be a Problem"),

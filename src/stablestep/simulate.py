@@ -2,26 +2,16 @@
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, replace
 
 import equinox as eqx
 import numpy as np
 import xarray as xr
+from jaxtyping import Int
 
 from stablestep.errors import instance, require
 from stablestep.method import method, norm
-from stablestep.record import (
-    ball_radius,
-    cast,
-    dataset,
-    describe,
-    describe_start,
-    monte_carlo,
-    provenance,
-    recorded,
-    start,
-    working_dtype,
-)
+from stablestep.record import Run, cast, dataset, describe, provenance, recorded, working_dtype
 from stablestep.schedule import Schedule
 from stablestep.setup import Setup
 from stablestep.vary import vary_with
@@ -89,22 +79,24 @@ def simulate(
     """
     instance("setup", setup, Setup, "Setup(problem, Agents(4))")
     instance("schedule", schedule, Schedule, "schedule.Constant(0.1)")
-    options: dict[str, Any] = {
-        "x0": x0,
-        "steps": steps,
-        "runs": runs,
-        "seed": seed,
-        "sampling": sampling,
-        "record": record,
-    }
-    options |= {"final": final, "radius": radius, "dtype": dtype}
-    options["observe"] = {"observed": observe} if callable(observe) else dict(observe or {})
+    plan = Plan(steps, recorded(steps, record), sampling, dtype, Run(x0, runs, seed, observe, final, radius))
     if not grid:
-        return _simulate(setup, schedule, progress=progress, **options)
-    return _grid(setup, schedule, grid, progress, options)
+        return _simulate(setup, schedule, plan, progress)
+    return _grid(setup, schedule, grid, plan, progress)
 
 
-def _grid(setup, schedule, grid, progress, options) -> xr.Dataset:
+@dataclass(frozen=True)
+class Plan:
+    """What all points of a grid share."""
+
+    steps: int
+    iterations: Int[np.ndarray, " times"]
+    sampling: str
+    dtype: str
+    run: Run
+
+
+def _grid(setup: Setup, schedule: Schedule, grid: Mapping[str, Sequence], plan: Plan, progress) -> xr.Dataset:
     names, values = list(grid), [list(grid[name]) for name in grid]
     for name, row in zip(names, values, strict=True):
         require(len(row) > 0, f'grid: "{name}" has no values; give at least one.')
@@ -117,11 +109,10 @@ def _grid(setup, schedule, grid, progress, options) -> xr.Dataset:
     results = []
     for index, (case, its_schedule) in enumerate(cases):
         part = None if progress is None else lambda done, index=index: progress((index + done) / len(cases))
-        found = _simulate(case, its_schedule, progress=part, **options)
+        found = _simulate(case, its_schedule, plan, part)
         found = found if together else found.assign_coords(time=found.iteration.values)
         results.append(found.drop_vars("iteration"))
-    combined = _combine(names, values, points, results)
-    combined = combined.assign_coords(iteration=("time", recorded(options["steps"], options["record"])))
+    combined = _combine(names, values, points, results).assign_coords(iteration=("time", plan.iterations))
     if not together:
         combined["time"].attrs["long_name"] = "iteration k (t = kη differs along eta)"
     return combined
@@ -147,33 +138,24 @@ def _at(setup: Setup, schedule: Schedule, point) -> tuple[Setup, Schedule]:
     return setup, schedule
 
 
-def _simulate(
-    setup, schedule, *, x0, steps, runs, seed, sampling, record, final, radius, dtype, observe, progress
-) -> xr.Dataset:
-    unbound = method(setup, schedule, sampling)
-    iterations = recorded(steps, record)
-    with working_dtype(dtype) as kind:
-        points = start(x0, cast(setup.problem, kind), runs, seed, kind)
-        gradient_norm = float(_first_gradient_norm(cast(setup.problem, kind), np.asarray(points)[0]))
-        bound = schedule.bind(setup, gradient_norm)
-        ball = ball_radius(radius, points)
-        process = cast(eqx.tree_at(lambda one: one.schedule, unbound, bound), kind)
-        paths = monte_carlo(process, points, iterations, seed, ball, observe, progress, keep_final=final)
+def _simulate(setup: Setup, schedule: Schedule, plan: Plan, progress) -> xr.Dataset:
+    unbound, run = method(setup, schedule, plan.sampling), replace(plan.run, progress=progress)
+    with working_dtype(plan.dtype) as kind:
+        points = run.points(setup.problem, kind)
+        bound = schedule.bind(setup, float(_first_gradient_norm(cast(setup.problem, kind), np.asarray(points)[0])))
+        paths = run.paths(eqx.tree_at(lambda one: one.schedule, unbound, bound), points, plan.iterations)
     attrs = provenance(
         setup=describe(setup),
         schedule=describe(bound),
-        x0=describe_start(x0),
-        seed=seed,
-        runs=runs,
-        steps=steps,
-        radius=ball,
+        **run.facts(points),
+        steps=plan.steps,
         sampling=", ".join(unbound.law.methods),
-        dtype=dtype,
+        dtype=plan.dtype,
         minimum="unknown" if setup.problem.minimum is None else setup.problem.minimum,
         moments=_moments(setup),
     )
-    found = dataset(paths, iterations, float(schedule.eta), float(schedule.eta), attrs)
-    found["bits"] = "time", iterations * setup.bits
+    found = dataset(paths, plan.iterations, float(schedule.eta), float(schedule.eta), attrs)
+    found["bits"] = "time", plan.iterations * setup.bits
     return found
 
 

@@ -18,7 +18,7 @@ from stablestep.schedule import Schedule, Seen, StepLimit
 from stablestep.sde import drift as drifts
 from stablestep.setup import Setup
 
-Scalar = Float[Array, ""] | float
+Scalar = Float[Array, ""]
 Vector = Inexact[Array, " d"]  # complex along the principal flow
 _DENSE = 512
 
@@ -34,8 +34,9 @@ class Model(eqx.Module):
     form: str = eqx.field(static=True)
     noiseless: bool = eqx.field(static=True)
 
-    def rate(self, t: Scalar, x: Vector) -> Scalar:
+    def rate(self, t: Scalar | float, x: Vector) -> Scalar:
         """η_t at (t, x): the step of the schedule over η."""
+        t, x = _arguments(t, x)
         gradient = self.problem.gradient(x)
         square = jnp.sum(gradient * gradient)
         # The double where keeps the derivative of the root finite at a stationary point.

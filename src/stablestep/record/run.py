@@ -1,0 +1,68 @@
+"""How a Monte Carlo is run, apart from what runs: the arguments that `simulate` and `integrate` share."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from stablestep.errors import flag, seed_of
+from stablestep.method import Process
+from stablestep.problem import Problem
+from stablestep.record.engine import Paths, monte_carlo
+from stablestep.record.start import ball_radius, cast, describe_start, start
+
+Observed = Callable | Mapping[str, Callable] | None
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where runs start, how many there are, with which randomness, and what is kept of them.
+
+    Args:
+        x0: a number (for all coordinates), a vector of length d, or a function of a JAX key that draws a point for each run.
+        runs: independent runs.
+        seed: a whole number in [0, 2⁶⁴).
+        observe: a function of x, or a dictionary of such.
+        final: keep the last point of each run.
+        radius: of the ball whose leaving is divergence; by default 10⁴ max(1, ‖x0‖).
+        progress: called with the finished fraction.
+
+    >>> Run(x0=1.0, observe=lambda x: x).watched.keys()
+    dict_keys(['observed'])
+    """
+
+    x0: Any
+    runs: int = 100
+    seed: int = 0
+    observe: Observed = None
+    final: bool = False
+    radius: float | None = None
+    progress: Callable[[float], None] | None = None
+
+    def __post_init__(self):
+        object.__setattr__(self, "seed", seed_of(self.seed))
+        object.__setattr__(self, "final", flag("final", self.final))
+
+    @property
+    def watched(self) -> dict[str, Callable]:
+        """What is observed, by name."""
+        return {"observed": self.observe} if callable(self.observe) else dict(self.observe or {})
+
+    def points(self, problem: Problem, dtype: np.dtype) -> Float[Array, "runs d"]:
+        """The first points."""
+        return start(self.x0, cast(problem, dtype), self.runs, self.seed, dtype)
+
+    def ball(self, points: Float[Array, "runs d"]) -> float:
+        """The radius, as given or by default."""
+        return ball_radius(self.radius, points)
+
+    def paths(self, process: Process, points: Float[Array, "runs d"], iterations: Int[np.ndarray, " times"]) -> Paths:
+        """The runs of a process from these points."""
+        arrays, ball = cast(process, points.dtype), self.ball(points)
+        return monte_carlo(arrays, points, iterations, self.seed, ball, self.watched, self.progress, self.final)
+
+    def facts(self, points: Float[Array, "runs d"]) -> dict[str, Any]:
+        """For provenance."""
+        return {"x0": describe_start(self.x0), "seed": self.seed, "runs": self.runs, "radius": self.ball(points)}
