@@ -1,9 +1,12 @@
 """Every compressor, noise, schedule and server once, for 3 to 8 coordinates: the rows of the contract that all must pass.
 
-A public class that has no row here fails `test_the_table_equals_what_is_public`, which says so.
+A public class that has no row here fails `test_the_table_equals_what_is_public`, and a class that is not public fails
+`test_every_class_of_a_folder_is_public`; both say so.
 """
 
 import inspect
+from importlib import import_module
+from pkgutil import iter_modules
 from types import ModuleType
 
 import jax.numpy as jnp
@@ -101,8 +104,28 @@ SERVERS = {
 TABLES: dict[ModuleType, dict] = {compressor: COMPRESSORS, noise: NOISES, schedule: SCHEDULES, server: SERVERS}
 
 
+def root(module: ModuleType) -> type:
+    """Its `Compressor`, `Noise`, …"""
+    return getattr(module, module.__name__.rpartition(".")[2].capitalize())
+
+
 def public(module: ModuleType) -> set[type]:
-    """The classes that a user can make of a module: concrete, and derived from its `Compressor`, `Noise`, …"""
-    root = getattr(module, module.__name__.rpartition(".")[2].capitalize())
+    """The classes that a user can make of a module: concrete, and derived from its root."""
+    return _concrete(module, root(module))
+
+
+def written(folder: ModuleType, kind: type) -> set[type]:
+    """The concrete classes of a kind in all files of a folder: whatever somebody wrote, whether it can be named or not."""
+    files = [import_module(f"{folder.__name__}.{found.name}") for found in iter_modules(folder.__path__)]
+    return set().union(*(_concrete(file, kind) for file in files))
+
+
+def _concrete(module: ModuleType, kind: type) -> set[type]:
     named = [value for name, value in vars(module).items() if not name.startswith("_") and inspect.isclass(value)]
-    return {value for value in named if issubclass(value, root) and not inspect.isabstract(value)}
+    ours = {value for value in named if issubclass(value, kind)}
+    return {value for value in ours if not (inspect.isabstract(value) or getattr(value, "__abstractvars__", ()))}
+
+
+def named(classes: set[type]) -> str:
+    """Their names, for the words of a failure."""
+    return ", ".join(sorted(one.__name__ for one in classes))

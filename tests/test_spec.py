@@ -61,7 +61,8 @@ def test_the_commented_lines_of_the_example_are_valid(tmp_path):
 @pytest.mark.parametrize("module", MODULES)
 def test_the_example_names_every_type(module):
     text = EXAMPLE.read_text(encoding="utf-8")
-    assert [name for name in _classes(module) if not re.search(rf"\b{name}\b", text)] == []
+    missing = [name for name in _classes(module) if not re.search(rf"\b{name}\b", text)]
+    assert not missing, f"not named in the comments of examples/dcsgd.toml: {', '.join(missing)}"
 
 
 def test_groups_may_differ(write):

@@ -1,21 +1,34 @@
 """Every file of cli/ is a command, but for those that all of them need."""
 
 from pathlib import Path
+from pkgutil import iter_modules
 
 import pytest
 from typer.main import get_command
 
 from stablestep import cli
 
-SHARED = {"__init__", "__main__", "app", "screen", "show"}
-COMMANDS = get_command(cli.app).commands  # pyright: ignore[reportAttributeAccessIssue]
+SHARED = {"__main__", "app", "screen", "show"}
+
+
+def commands():
+    return get_command(cli.app).commands  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_every_file_is_a_command():
-    assert {path.stem for path in Path(cli.__file__).parent.glob("*.py")} - SHARED == COMMANDS.keys()
+    files = {found.name for found in iter_modules(cli.__path__)} - SHARED
+    assert not files - commands().keys(), f"a file of cli/ without a command of its name: {files - commands().keys()}"
+    assert not commands().keys() - files, f"a command without a file of its name in cli/: {commands().keys() - files}"
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_called_by_a_test():
+    here = Path(__file__)
+    tests = "".join(path.read_text(encoding="utf-8") for path in here.parent.glob("test_*.py") if path != here)
+    uncalled = [name for name in commands() if f'"{name}"' not in tests]
+    assert not uncalled, f"no test in tests/cli calls {', '.join(uncalled)}"
+
+
+@pytest.mark.parametrize("name", commands())
 def test_every_command_has_an_example_which_stands_in_the_help_of_all(name, said):
     own, common = said(name, "--help"), said("--help")
     examples = [line.strip() for line in own.splitlines() if line.strip().startswith(f"stablestep {name}")]

@@ -1,13 +1,16 @@
 """The results by their numbers, and the three functions that take one."""
 
+import re
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from textwrap import dedent
 
 import pytest
 
 from stablestep import theorem
 from stablestep.errors import InvalidInput
-from stablestep.theorem import Constants, bound, covering, density, result, results, step_limit
+from stablestep.theorem import Constants, Result, bound, covering, density, result, results, step_limit
 from tests.theorem.reference import HET, TIMES
 
 ALIASES = {
@@ -40,11 +43,36 @@ def test_every_name_means_one_result():
     assert len(names) == len(set(names))
 
 
+def files():
+    """The modules of the room, by name."""
+    return {found.name: import_module(f"{theorem.__name__}.{found.name}") for found in iter_modules(theorem.__path__)}
+
+
 def test_every_file_of_a_result_has_its_test():
-    room, tests = Path(theorem.__file__).parent, Path(__file__).parent
-    files = [file.stem for file in room.glob("*.py") if "RESULT = " in file.read_text()]
-    assert len(files) == len(results())
-    assert [stem for stem in files if not (tests / f"test_{stem}.py").exists()] == []
+    tests = Path(__file__).parent
+    untested = [
+        stem for stem, file in files().items() if hasattr(file, "RESULT") and not (tests / f"test_{stem}.py").exists()
+    ]
+    assert not untested, f"no tests/theorem/test_NAME.py for {', '.join(untested)}"
+
+
+def test_every_result_is_the_RESULT_of_its_file():
+    """The catalogue looks for that name, and would pass by any other one without a word."""
+    for stem, file in files().items():
+        others = [name for name, value in vars(file).items() if isinstance(value, Result) and name != "RESULT"]
+        assert not others, f"theorem/{stem}.py calls a result {others[0]}, but the catalogue looks for RESULT"
+        made = [type(one) for one in results()]
+        idle = [kind for kind in vars(file).values() if isinstance(kind, type) and issubclass(kind, Result)]
+        idle = [kind.__name__ for kind in idle if kind is not Result and not any(issubclass(one, kind) for one in made)]
+        assert not idle, f"theorem/{stem}.py has a {', '.join(idle)} that no RESULT is made of"
+
+
+def test_every_file_holds_a_result_or_is_used():
+    room = Path(theorem.__file__).parent
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in room.parent.rglob("*.py"))
+    silent = [stem for stem, file in files().items() if not hasattr(file, "RESULT")]
+    unused = [stem for stem in silent if not re.search(rf"theorem\.{stem}\b|theorem import .*\b{stem}\b", sources)]
+    assert not unused, f"theorem/{', '.join(unused)}: no RESULT, and nothing imports it"
 
 
 def test_a_new_file_is_found_and_chosen_without_any_list(tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ from stablestep.errors import InvalidInput
 from stablestep.torch import HookState, compress
 from stablestep.torch.wire.randomness import drawer
 from stablestep.torch.wire.registry import CODECS, codec
+from tests.instances import named, public
 from tests.statistics import assert_fails, assert_mean
 
 UNBIASED = {
@@ -96,10 +97,12 @@ def test_a_bad_gradient_has_the_usual_length(name, bad):
 
 
 def test_every_public_compressor_is_sent_or_refused():
-    """A new compressor is neither until it has a codec here, or a row among the wrappers."""
-    public = {name for name in c.__all__ if name != "Compressor"}
-    sent_ones = {type(compressor).__name__ for compressor in ALL.values()}
-    assert sent_ones == {kind.__name__ for kind in CODECS} and public == sent_ones | set(WRAPPERS)
+    """A new compressor is neither until it has a codec in the registry and a row here, or a row among the wrappers."""
+    known, rows = set(CODECS), {type(compressor) for compressor in ALL.values()}
+    unsent = public(c) - known - {type(compressor) for compressor in WRAPPERS.values()}
+    assert not unsent, f"no codec in torch/wire/registry.py, and no row in WRAPPERS of this file: {named(unsent)}"
+    assert not known - rows, f"a codec, but no row in UNBIASED or BIASED of this file: {named(known - rows)}"
+    assert rows == known
 
 
 @pytest.mark.parametrize("dim", [1003, 256])

@@ -1,14 +1,56 @@
 """Step rules as functions of what the server sees."""
 
+import math
+
 import pytest
 import torch
 
 from stablestep import theorem
 from stablestep.errors import InvalidInput
-from stablestep.torch.step.rule import LossModel, Seen, StepLimit, products
+from stablestep.torch import rule, step
+from stablestep.torch.step.rule import LossModel, Rule, Seen, StepLimit, products
+from tests.instances import named, public, written
 
 C = theorem.Constants(L0=1, L1=0.5, dim=10, omega=[4, 8], sigma0_sq=[0.1, 0.2], sigma1_sq=[0.01, 0.02])
 SIGNS = theorem.Constants(L0=1, L1=2, dim=4, count=2, nu=1, scale_max=[1, 3])
+
+
+X = torch.ones(2, dtype=torch.float64, requires_grad=True)
+RULES = {
+    "constant": lambda: rule.Constant(),
+    "local-norms": lambda: rule.LocalNorms(),
+    "local-norms-own": lambda: rule.LocalNorms(eta0=0.1),
+    "step-limit": lambda: rule.StepLimit("4.2", C),
+    "clip": lambda: rule.Clip(threshold=1.0),
+    "loss-model": lambda: rule.LossModel(lambda: (X**4).sum(), every=3),
+}
+
+
+def test_every_rule_can_be_named_and_has_a_row_here():
+    """`stablestep.torch.rule` is where users look for rules."""
+    hidden, rows = written(step, Rule) - public(rule), {type(make()) for make in RULES.values()}
+    assert not hidden, f"not in stablestep.torch.rule: {named(hidden)}"
+    assert not public(rule) - rows, f"no row in RULES of tests/torch/test_step_rules.py: {named(public(rule) - rows)}"
+
+
+def factors(chosen, norms):
+    found = []
+    for norm in norms:
+        X.grad = torch.full_like(X, norm)
+        found.append(chosen.factor(seen(norm, parameters=[X])))
+    return found
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_rule_goes_on_where_it_was_saved(name, tmp_path):
+    """What a rule remembers is in its state, in plain numbers, or training would resume with other steps."""
+    whole, first, second = (RULES[name]() for _ in range(3))
+    wanted = factors(whole, [3.0, 0.5, 7.0, 0.2, 4.0, 1.0])
+    assert factors(first, [3.0, 0.5]) == wanted[:2] and all(0 < one < math.inf for one in wanted)
+    torch.save(first.state_dict(), tmp_path / "rule.pt")
+    second.load_state_dict(torch.load(tmp_path / "rule.pt", weights_only=True))
+    lost = f"{type(second).__name__} remembers something that state_dict and load_state_dict leave out"
+    assert factors(second, [7.0, 0.2, 4.0, 1.0]) == wanted[2:], lost
 
 
 def seen(norm=1.0, lr=0.5, parameters=()):
