@@ -15,7 +15,7 @@ class Sign(Bounded):
 
     >>> from stablestep.theorem.constants import Constants
     >>> round(RESULT.step_limit(Constants(L0=1, L1=1, dim=4, nu=1, scale_max=1)), 10)
-    0.3813444804
+    0.3813442804
     """
 
     def radius(self, c):

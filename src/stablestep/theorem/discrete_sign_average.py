@@ -19,7 +19,7 @@ class SignAverage(Sign):
 
     >>> from stablestep.theorem.constants import Constants
     >>> c = Constants(L0=1, L1=1, dim=4, nu=1, scale_max=1, beta=0.9)
-    >>> RESULT.step_limit(c) < 0.3813444804 / 10
+    >>> RESULT.step_limit(c) < 0.3813442804 / 10
     True
     """
 

@@ -24,7 +24,7 @@ class ErrorFeedback(Discrete):
     >>> from stablestep.theorem.constants import Constants
     >>> c = Constants(L0=1, L1=0, dim=4, alpha=0.25)
     >>> round(RESULT.step_limit(c), 10), round(necessary(c), 10)
-    (0.1431965115, 0.1435935395)
+    (0.1431965115, 0.1435935394)
     """
 
     any_schedule: bool = False
