@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from stablestep.errors import InvalidInput
 from stablestep.setup import Setup
 from stablestep.theorem.catalogue import results
 from stablestep.theorem.constants import Constants
@@ -32,9 +33,14 @@ def covering(c: Constants, **options) -> Result:
     ['discrete.momentum', 'momentum']
     """
     preferred = sorted(results(), key=lambda one: _rank(one, c))
-    chosen = next((one for one in preferred if one.concerns_steps(c) and one.applies(c, **options)), preferred[0])
-    chosen.check(c, **options)
-    return chosen
+    for one in preferred:
+        if one.concerns_steps(c) and one.applies(c, **options):
+            return one
+    preferred[0].check(c, **options)
+    raise InvalidInput(
+        f"no result covers {c.memory or c.method} with {'normalized' if c.normalized else 'plain'} steps; {preferred[0].name} is the "
+        'nearest one, for other steps. Find the step by simulation, critical_step(…, method="rollouts").'
+    )
 
 
 def _rank(one: Result, c: Constants) -> tuple[bool, bool, bool, int]:
