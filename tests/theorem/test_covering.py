@@ -5,7 +5,7 @@ import math
 import pytest
 
 from stablestep.errors import InvalidInput
-from stablestep.theorem import Constants, covering, normalized_bound, result, results, step_limit
+from stablestep.theorem import Constants, bound, covering, density, normalized_bound, result, results, step_limit
 from tests.theorem.reference import HET, SIGN
 
 PLAIN = {"L0": 1, "L1": 2, "dim": 5, "sigma0_sq": 0.3, "count": 3}
@@ -71,33 +71,110 @@ def test_what_nothing_covers_is_said(values, options, message):
         covering(Constants(**values), **options)
 
 
-# One of them is what a result is about, whatever else it assumes.
-COVERED = [{"L0": 1, "L1": 2, "dim": 3}, {"L0": 1, "L1": 0, "dim": 3, "sigma0_sq": 0.3}, SIGN]
+KNOWN = {"HeavyBall": {"beta": 0.5}, "ErrorFeedback": {"alpha": 0.5}, "EF21": {"alpha": 0.5}, "Adam": {}}
+SILENT = {"L0": 1, "L1": 0, "dim": 3, "initial_gap": 1.0}
+
+
+def usable(one):
+    """Constants for which a result holds, but for the memory."""
+    values = SILENT | ({"nu": 1.0, "scale_max": 1.0} if one.signs else {}) | ({"clip": 1.0} if one.clips else {})
+    return values | ({"normalized": True} if one.normalized else {})
 
 
 @pytest.mark.parametrize("name", [one.name for one in results()])
-@pytest.mark.parametrize("memory", ["ErrorFeedback", "HeavyBall"])
+@pytest.mark.parametrize("memory", KNOWN)
 def test_no_result_answers_for_a_memory_that_it_does_not_know(name, memory):
     """A forgotten hypothesis would be a limit for another method."""
-    values = next((case for case in COVERED if result(name).applies(Constants(**case))), None)
-    assert values is not None, f"{name} applies to no case in COVERED of this file: add one that it is about"
-    times = {"eta": 0.01, "phi1": 1.0, "phi2": 1.0}
-    c = Constants(**values, initial_gap=1.0, memory=memory)
-    assert not result(name).applies(c)
-    for use in (
-        lambda: result(name).step_limit(c, 1.0, 0.5),
-        lambda: result(name).edge(c, 1.0),
-        lambda: result(name).normalization(c, 0.5),
-        lambda: result(name).bound(c, **times, epsilon=0.5),
-        lambda: result(name).density(c, eta_t=1.0, **times),
-        lambda: covering(c),
-        lambda: normalized_bound(c, steps=3),
-    ):
-        with pytest.raises(InvalidInput, match=f'but {memory} remembers; leave .* method="rollouts"') as caught:
+    one = result(name)
+    c = Constants(**usable(one), memory=memory, **KNOWN[memory])
+    uses = [
+        lambda: one.step_limit(c, 1.0, 0.5),
+        lambda: one.edge(c, 1.0),
+        lambda: one.normalization(c, 0.5),
+        lambda: bound(name, c, epsilon=0.5, **times_of(one), **started(one)),
+        lambda: density(name, c, epsilon=0.5, eta_t=1.0, **times_of(one)),
+    ]
+    if memory in one.memories:
+        assert one.applies(c) and all(use() is not None for use in uses)
+        return
+    assert not one.applies(c)
+    for use in uses:
+        with pytest.raises(InvalidInput, match=f"{memory}( remembers)?; (give|leave) .*") as caught:
             use()
         assert "\n" not in str(caught.value)
 
 
+def times_of(one):
+    return {"eta": 0.01} | ({"steps": 10} if one.sde == "discrete" else {"phi1": 1.0, "phi2": 1.0})
+
+
+def started(one):
+    return {"initial_error": 0.0} if one.sde == "discrete" else {}
+
+
+def test_the_corollary_knows_no_memory():
+    with pytest.raises(InvalidInput, match="but HeavyBall remembers"):
+        normalized_bound(Constants(**SILENT, beta=0.5), steps=3)
+
+
+@pytest.mark.parametrize("name", [one.name for one in results() if one.memories])
+def test_a_memory_has_its_constant(name):
+    one = result(name)
+    with pytest.raises(InvalidInput, match=f"but memory is None; give {one.needs}"):
+        one.step_limit(Constants(**usable(one)), 1.0, 0.5)
+    with pytest.raises(InvalidInput, match=f"but {one.needs} is missing; give {one.needs}"):
+        one.step_limit(Constants(**usable(one), memory=one.memories[0]), 1.0, 0.5)
+
+
+CHOSEN = [
+    ({"beta": 0.5}, "discrete.momentum"),
+    ({"beta": 0.5, "L1": 1}, "momentum"),
+    ({"beta": 0.5, "memory": "warm HeavyBall"}, "momentum"),
+    ({"beta": 0.5, "nu": 1, "scale_max": 1}, "discrete.sign-average"),
+    ({"alpha": 0.5}, "ef"),
+    ({"alpha": 0.5, "memory": "ErrorFeedback"}, "ef"),
+    ({"normalized": True}, "discrete.normalized"),
+    ({"normalized": True, "beta": 0.5, "L1": 1}, "discrete.normalized-momentum"),
+    ({"normalized": True, "alpha": 0.5, "L1": 1, "memory": "EF21"}, "discrete.normalized-ef21"),
+    ({"clip": 1.0, "L1": 1}, "discrete.clip"),
+    ({"dissimilarity": (2.0, 1.0)}, "4.2"),
+    ({"dissimilarity": (2.0, 1.0), "omega": 1.0}, "4.2"),
+]
+
+
+@pytest.mark.parametrize(("values", "name"), CHOSEN, ids=str)
+def test_what_is_chosen_for_memory_and_other_steps(values, name):
+    c = Constants(**(SILENT | values))
+    assert covering(c).name == name and covering(c).applies(c)
+    if covering(c).sde != "discrete" and c.memory is not None:
+        assert "SDE" in covering(c).reference
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"memory": "Adam"}, "Adam"),
+        (
+            {"memory": "EF21", "alpha": 0.5},
+            "no result covers EF21 with plain steps; discrete.normalized-ef21 is the nearest",
+        ),
+        ({"memory": "ErrorFeedback", "alpha": 0.5, "L1": 1}, "ef needs a bounded Hessian, but L1 is 1; use a pair"),
+        (
+            {"memory": "ErrorFeedback", "alpha": 0.5, "normalized": True},
+            "ef is about EF with plain steps, but these are normalized",
+        ),
+        ({"beta": 0.5, "alpha": 0.5}, "HeavyBall and error feedback"),
+        ({"nu": 1, "scale_max": 1, "dissimilarity": (2.0, 1.0)}, "vote for a median"),
+        ({"clip": 1.0, "dissimilarity": (2.0, 1.0)}, "balance at another point than the minimum"),
+        ({"clip": 1.0, "normalized": True}, "normalized"),
+    ],
+)
+def test_what_nothing_covers_is_refused(values, message):
+    with pytest.raises(InvalidInput, match=message) as caught:
+        covering(Constants(**(SILENT | values)))
+    assert "\n" not in str(caught.value)
+
+
 def test_the_first_hypothesis_is_that_of_memory():
     for one in results():
-        assert one.hypotheses(Constants(**PLAIN))[0].statement == "no memory"
+        assert one.hypotheses(Constants(**PLAIN))[0].statement.startswith("no memory")

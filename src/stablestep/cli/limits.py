@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from stablestep.stability import Advice
     from stablestep.stability.advice import Row
 
-SDE = {"first": "classic (first order)", "new": "new"}
+SDE = {"first": "classic (first order)", "new": "new", "discrete": "none (discrete time)"}
 
 
 @command("stablestep limits spec.toml", "stablestep limits spec.toml --epsilon 0.9 --json")
@@ -53,9 +53,10 @@ def as_record(found: "Advice") -> dict[str, Any]:
         "limit": found.limit,
         "shares": found.shares,
         "constant_step": found.constant_step,
-        "normalization": dict(zip("ab", found.normalization)),
+        "normalization": dict(zip("ab", found.normalization or (None, None))),
         "verdict": found.verdict,
         "buys": found.buys,
+        "practice": vars(found.practice),
     }
 
 
@@ -83,8 +84,9 @@ def _sentences(found: "Advice") -> list[str]:
         *elsewhere,
         f"At x0: ‖∇f‖ = {found.gradient_norm:.4g}, (L0, L1) = ({c.L0:.4g}, {c.L1:.4g}), N = {c.agents}, d = {c.dim}{rule}. "
         "Limits hold on each path, with the path's own gradient norm.",
-        f"What limits the step: {shares}.",
+        *([] if found.limit is None else [f"What limits the step: {shares}."]),
         found.verdict,
-        f"The limit would become: {buys}.",
-        "These are worst-case limits for the SDE; `stablestep critical` measures where the method itself goes wrong.",
+        *([f"The limit would become: {buys}."] if buys else []),
+        *found.practice.sentences,
+        "Theorems are worst cases; `stablestep critical` measures where the method itself goes wrong.",
     ]

@@ -5,15 +5,21 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from stablestep.errors import InvalidInput, within
+from stablestep.errors import InvalidInput, instance, require, within
 from stablestep.setup import Setup
+from stablestep.stability.practice import Practice, practice
 from stablestep.stability.start_point import StartPoint, start_point
-from stablestep.theorem import Constants, Result, constants, covering, results
+from stablestep.theorem import Constants, Result, covering, described, results
+from stablestep.theorem import constants as read
+from stablestep.theorem.unbiased import Unbiased
 
 
 @dataclass(frozen=True)
 class Row:
-    """One result at the start: its step limit as printed and corrected; `reason` says why one of them, or both, does not apply."""
+    """One result at the start: its limit of the method's own step ηη_t, as printed and corrected (None where it has no such form).
+
+    `reason` says why one of them, or both, does not apply.
+    """
 
     name: str
     method: str
@@ -29,14 +35,17 @@ class Advice:
     """Limits at a start, and what follows.
 
     Attributes:
-        rows: every result on the setup's kind of messages, on the classic (first-order) and the new SDE.
+        rows: every result on the setup's kind of messages, memory and steps: on the classic (first-order) SDE, the new one, and in discrete
+            time.
         constants: (L0, L1), d, and the agents' constants that were used.
         gradient_norm: ‖∇f(x0)‖.
         epsilon: ε of the limits.
-        shares: how much of the limit's denominator is due to landscape, compression and noise (they sum to 1); for signs, landscape only.
+        shares: how much of the limit's denominator is due to landscape, compression and noise (they sum to 1); landscape only for signs
+            and where no SDE is behind it.
         constant_step: the largest constant step that the theorem allows from every start, or None if there is none.
-        normalization: (a, b) of the safe step h = 1/(a + b‖∇f‖), for signs (a, 0).
+        normalization: (a, b) of the safe step h = 1/(a + b‖∇f‖), for signs (a, 0); None where no result knows the memory.
         buys: what the limit at x0 would be after a change, such as "N = 32".
+        practice: what is known beyond theorems: normalization, critical step, what happens above it.
     """
 
     rows: tuple[Row, ...]
@@ -45,19 +54,26 @@ class Advice:
     epsilon: float
     shares: dict[str, float]
     constant_step: float | None
-    normalization: tuple[float, float]
+    normalization: tuple[float, float] | None
     buys: dict[str, float]
+    practice: Practice
 
     @property
-    def limit(self) -> float:
-        """The limit at x0 by the result on the new SDE."""
+    def limit(self) -> float | None:
+        """The limit at x0 by the result that covers the setup (see `theorem.covering`); None where none knows its memory."""
+        if self.normalization is None:
+            return None
         inverse = self.normalization[0] + self.normalization[1] * self.gradient_norm
         return 1 / inverse if inverse > 0 else math.inf
 
     @property
     def verdict(self) -> str:
         """Whether a constant step can be safe, in a sentence."""
-        if self.constants.signs:
+        if self.normalization is None or self.limit is None:
+            return f"No theorem covers {self.constants.memory}: what follows is measured or exact on quadratics."
+        if self.constants.normalized and math.isfinite(self.limit):
+            return f"Steps are normalized already: every one below {self.limit:.4g} is allowed; it stalls in proportion to it, so let it decay."
+        if self.constants.signs and not self.constants.normalized:
             allowed = f"a constant step below {self.limit:.4g}" if math.isfinite(self.limit) else "every constant step"
             return (
                 f"Signs are normalized already: {allowed} is allowed everywhere, without any gradient norm. "
@@ -75,15 +91,26 @@ class Advice:
         )
 
 
-def advise(setup: Setup, *, x0, epsilon: float = 0.5, L1: float | None = None, seed: int = 0) -> Advice:
+def advise(
+    setup: Setup,
+    *,
+    x0,
+    epsilon: float = 0.5,
+    L1: float | None = None,
+    constants: Constants | None = None,
+    normalized: bool = False,
+    seed: int = 0,
+) -> Advice:
     """Limits of every result on the setup's method at x0, with what dominates them.
 
     Args:
         epsilon: ε of the limits on unbiased messages; towards 1 the step grows and the bound worsens.
         L1: which pair (L0, L1); by default the best one at ‖∇f(x0)‖.
+        constants: instead of the setup's own, such as `theorem.constants_from` estimates; what the setup remembers is filled in.
+        normalized: whether the steps will be divided by the norm of the direction (`schedule.Normalized`).
 
     Raises:
-        InvalidInput: where no theorem applies (see `theorem.constants`) or ε is out of range.
+        InvalidInput: where no theorem applies (see `theorem.constants`), unless for a memory that none knows; or ε is out of range.
 
     >>> from stablestep import compressor, noise, problem
     >>> from stablestep.setup import Agents
@@ -95,64 +122,95 @@ def advise(setup: Setup, *, x0, epsilon: float = 0.5, L1: float | None = None, s
     epsilon = within("epsilon", epsilon, 0, 1, hint=", such as 0.5")
     start = start_point(setup, x0, seed)
     start.require_slope()
-    c, norm = _constants(start, L1), start.gradient_norm
-    rows = tuple(_row(one, c, norm, epsilon) for one in results() if (one.method == "DSignSGD") == c.signs)
-    at = covering(c)
+    c, norm = _constants(start, L1, constants, normalized), start.gradient_norm
+    rows = tuple(_row(one, c, norm, epsilon) for one in results() if one.concerns(c))
+    at = _covering(c)
     return Advice(
         rows,
         c,
         norm,
         epsilon,
-        _shares(c, norm),
-        _constant_step(start, c, epsilon),
-        at.normalization(c, epsilon),
-        {change: at.step_limit(other, norm, epsilon) for change, other in _changes(c)},
+        _shares(at, c, norm),
+        None if at is None else _constant_step(start, c, epsilon, own=constants is None),
+        None if at is None else _normalization(at, c, epsilon),
+        {} if at is None else {change: _limit(other, norm, epsilon) for change, other in _changes(c)},
+        practice(setup, c, norm),
     )
 
 
-def _constants(start: StartPoint, L1: float | None) -> Constants:
+def _constants(start: StartPoint, L1: float | None, given: Constants | None, normalized: bool) -> Constants:
+    if given is not None:
+        require(L1 is None, f"L1 is {L1}, but constants hold an L1 of their own; give one or the other.")
+        return described(instance("constants", given, Constants, "theorem.Constants(L0=1, …)"), start.setup, normalized)
     chosen = {"L1": L1} if L1 is not None else {"gradient_norm": start.gradient_norm}
-    return constants(start.setup, x0=None if callable(start.x0) else start.point, **chosen)
+    return read(start.setup, x0=None if callable(start.x0) else start.point, normalized=normalized, **chosen)
+
+
+def _covering(c: Constants) -> Result | None:
+    """The result that covers it; None for a memory of which none says anything."""
+    if c.memory is not None and not any(one.applies(c) for one in results() if one.concerns_steps(c)):
+        return None
+    return covering(c)
+
+
+def _limit(c: Constants, norm: float, epsilon: float) -> float:
+    return covering(c).step_limit(c, norm, epsilon) / c.speed
+
+
+def _normalization(at: Result, c: Constants, epsilon: float) -> tuple[float, float]:
+    offset, growth = at.normalization(c, epsilon)
+    return offset * c.speed, growth * c.speed
 
 
 def _row(found: Result, c: Constants, norm: float, epsilon: float) -> Row:
-    limits, reasons = [], []
-    for form in ("printed", "corrected"):
+    limits: dict[str, float | None] = {"printed": None, "corrected": None}
+    reasons = []
+    for form in found.forms:
         failing = [one.failure for one in found.hypotheses(c, form=form) if not one.holds]
-        limits.append(None if failing else found.step_limit(c, norm, epsilon, form=form))
+        limits[form] = None if failing else found.step_limit(c, norm, epsilon, form=form) / c.speed
         reasons += failing[:1]
-    return Row(found.name, found.method, found.sde, found.reference, *limits, reason=reasons[0] if reasons else "")
+    return Row(found.name, found.method, found.sde, found.reference, **limits, reason=reasons[0] if reasons else "")
 
 
-def _shares(c: Constants, norm: float) -> dict[str, float]:
-    if c.signs:
+def _shares(at: Result | None, c: Constants, norm: float) -> dict[str, float]:
+    if not isinstance(at, Unbiased):
         return {"landscape": 1.0, "compression": 0.0, "noise": 0.0}
-    curvature = c.L0 + c.L1 * norm
+    L0, L1 = c.smoothness
+    curvature = L0 + L1 * norm
     silent = replace(c, sigma0_sq=0.0, sigma1_sq=0.0)
     parts = {
-        "landscape": curvature,
+        "landscape": curvature * (at.relative(c) - c.A / c.agents),
         "compression": curvature * silent.A / c.agents,
-        "noise": curvature * (c.A - silent.A) / c.agents + c.L1 * c.B / c.agents,
+        "noise": curvature * (c.A - silent.A) / c.agents + L1 * c.B / c.agents,
     }
     total = sum(parts.values())
     return {name: part / total if total > 0 else 0.0 for name, part in parts.items()}
 
 
-def _constant_step(start: StartPoint, c: Constants, epsilon: float) -> float | None:
+def _constant_step(start: StartPoint, c: Constants, epsilon: float, own: bool) -> float | None:
     """The limit with L1 = 0, where such a pair exists."""
-    if c.signs:
+    if c.signs or c.normalized or c.clip is not None:
         return None
+    bounded = _bounded(start, c) if own else c
+    if bounded is None or bounded.smoothness[1] > 0:
+        return None
+    limit = _limit(bounded, 0.0, epsilon)
+    return limit if limit < math.inf else None
+
+
+def _bounded(start: StartPoint, c: Constants) -> Constants | None:
     try:
-        bounded = replace(c, L0=start.setup.problem.smoothness(0.0), L1=0.0)
+        largest = start.setup.problem.smoothness(0.0)
     except InvalidInput:
         return None
-    limit = covering(bounded).step_limit(bounded, 0.0, epsilon)
-    return limit if limit < math.inf else None
+    return replace(c, L0=largest, L1=0.0, mean_smoothness=(largest, 0.0) if c.unlike else None)
 
 
 def _changes(c: Constants) -> list[tuple[str, Constants]]:
     """Setups a step away: more agents (as these, in the same proportions), less compression, no noise."""
     changes = [(f"N = {factor * c.agents}", _repeated(c, factor)) for factor in (2, 10)]
+    if c.beta is not None:
+        changes.append(("no momentum", replace(c, beta=None, memory=None, speed=1.0)))
     if c.signs:
         return changes
     if np.any(c.omega):
@@ -163,5 +221,5 @@ def _changes(c: Constants) -> list[tuple[str, Constants]]:
 
 
 def _repeated(c: Constants, factor: int) -> Constants:
-    lists = ("omega", "sigma0_sq", "sigma1_sq") + (("scale_max", "scale_min") if c.signs else ())
+    lists = ("omega", "sigma0_sq", "sigma1_sq") + (("scale_max", "scale_min") if c.scale_max is not None else ())
     return replace(c, count=factor * c.agents, **{name: np.tile(getattr(c, name), factor) for name in lists})
