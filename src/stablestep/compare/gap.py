@@ -42,8 +42,8 @@ def compare(
 
     Args:
         models: names as in `sde.model`; a memory's models start where `integrate` starts them by default.
-        time: the horizon; t = kη (with a linear memory kη_e, so that it takes as many iterations as its time asks for).
-        substeps: how many dt make one iteration. One substep makes the first-order model the optimizer with Gaussian messages, and proves nothing.
+        time: the horizon; t = kη (with a linear memory kη_e).
+        substeps: how many dt make one iteration. One makes the first-order model the optimizer with Gaussian messages, and proves nothing.
         form, record, radius, dtype: as in `sde.model` and `simulate`.
 
     Returns:

@@ -84,7 +84,7 @@ def integrate(
     True
     """
     instance("model", model, Continuous, "sde.model(setup, kind, schedule)")
-    start = one_of("start", start or ("shifted" if model.kind in ("first", "classic") else "given"), STARTS)
+    start = start_of(model, start)
     method = method or ("ode" if model.kind == "principal" else "euler")
     require(method in METHODS, f'there is no method "{method}". {nearest(method, METHODS)}')
     require(
@@ -141,6 +141,11 @@ def integrate(
     if model.memory.delay:
         found["time"].attrs["long_name"] = "t = k√η" if model.kind == "underdamped-b" else "t = kη_e"
     return found.assign(integration_error=("time", wrong[0]), integration_error_stderr=("time", wrong[1]))
+
+
+def start_of(model: Continuous, start: str | None) -> str:
+    """Which start a model takes: "shifted" by default for the models of a slow path, "first" and "classic"."""
+    return one_of("start", start or ("shifted" if model.kind in ("first", "classic") else "given"), STARTS)
 
 
 @eqx.filter_jit
