@@ -1,4 +1,4 @@
-"""Second moments of a method with a linear memory on a quadratic, step by step and exactly, from the compressors' and the server's own code."""
+"""Second moments of a method with a linear memory on a quadratic, exactly, from the compressors' and the server's own code."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple

@@ -17,7 +17,7 @@ from stablestep.errors import require
 from stablestep.message import law
 from stablestep.message.group import GroupLaw
 from stablestep.message.law import Law
-from stablestep.noise import Gaussian
+from stablestep.noise import Gaussian, Noise
 from stablestep.setup import Setup
 
 Scalar = Float[Array, ""]
@@ -111,17 +111,20 @@ def direction_law(setup: Setup) -> DirectionLaw:
         InvalidInput: if messages are compressed or remembered, or the noise is not Gaussian of one positive scale in all coordinates.
     """
     plain = setup.memory is None and all(type(group.compressor) is Identity for group in setup.groups)
-    isotropic = all(
-        type(group.noise) is Gaussian and np.ndim(group.noise.sigma0) == np.ndim(group.noise.sigma1) == 0
-        for group in setup.groups
-    )
+    scales = [_isotropic(group.noise) for group in setup.groups]
     require(
-        plain and isotropic and any(float(group.noise.sigma0) > 0 for group in setup.groups),
+        plain and None not in scales and any(scales),
         "the normalized step has a continuous model for uncompressed messages without memory under isotropic Gaussian noise only "
         "(noise.Gaussian with one sigma0 > 0 for all coordinates); simulate the method.",
     )
     half, one = (np.array(fit(a, setup.dim)) for a in (0.5, 1.0))
     return DirectionLaw(law(setup), half, one, slope_at_zero(setup.dim))
+
+
+def _isotropic(noise: Noise) -> float | None:
+    """σ0 of Gaussian noise of one scale in all coordinates."""
+    fits = isinstance(noise, Gaussian) and np.ndim(noise.sigma0) == np.ndim(noise.sigma1) == 0
+    return float(noise.sigma0) if isinstance(noise, Gaussian) and fits else None
 
 
 def slope_at_zero(dim: int) -> float:
@@ -149,17 +152,17 @@ def fit(a: float, dim: int) -> tuple[float, ...]:
 
 def _scaled(s, a: float, dim: int):
     c, y = dim / 2 + 1, (np.asarray(s) + 1) / 2
-    near = y < 1 - c / 1e8  # beyond this the limit is exact to 1e-8/…, and scipy's ₁F₁ loses digits
+    near = y < 1 - c / 1e8  # beyond this the limit is right to 1e-8, and SciPy's ₁F₁ loses digits
     w = np.where(near, c * y / np.where(near, 1 - y, 1), 0)
     limit = math.exp(math.lgamma(c) - math.lgamma(c - a)) * c**-a
     return np.where(near, (1 + w / c) ** a * special.hyp1f1(a, c, -w), limit)
 
 
-def _hypergeometric(series: Vector, a: float, w: Scalar, dim: int) -> Scalar:
+def _hypergeometric(series: Float[Array | np.ndarray, " n"], a: float, w: Scalar, dim: int) -> Scalar:
     """₁F₁(a; d/2+1; −w) by its fit (Clenshaw)."""
     c = jnp.asarray(dim / 2 + 1, w.dtype)
     s = 1 - 2 * c / (w + c)
     last = before = jnp.zeros_like(w)
     for number in range(series.shape[0] - 1, 0, -1):
-        last, before = 2 * s * last - before + series[number].astype(w.dtype), last
-    return (s * last - before + series[0].astype(w.dtype)) * jnp.power(1 + w / c, jnp.asarray(-a, w.dtype))
+        last, before = 2 * s * last - before + jnp.asarray(series[number], w.dtype), last
+    return (s * last - before + jnp.asarray(series[0], w.dtype)) * jnp.power(1 + w / c, jnp.asarray(-a, w.dtype))

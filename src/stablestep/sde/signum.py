@@ -36,9 +36,9 @@ class Averaged(eqx.Module):
         """D(u), `mean` = 2Ξ(u) being the mean sign."""
         dtype = u.dtype
         if self.cauchy:
-            return _clenshaw(self.weight.astype(dtype), 2 * jnp.abs(mean) - 1)
-        decay = jnp.exp(-jnp.square(u)[:, None] * self.near.astype(dtype))
-        return 1 - jnp.square(mean) + decay @ self.weight.astype(dtype)
+            return _clenshaw(jnp.asarray(self.weight, dtype), 2 * jnp.abs(mean) - 1)
+        decay = jnp.exp(-jnp.square(u)[:, None] * jnp.asarray(self.near, dtype))
+        return 1 - jnp.square(mean) + decay @ jnp.asarray(self.weight, dtype)
 
 
 class SignumLaw(eqx.Module):
@@ -81,7 +81,7 @@ class SignumLaw(eqx.Module):
         return u, noise.odd(u)
 
     @staticmethod
-    def _summed(parts):
+    def _summed(parts: list[Vector]) -> Vector:
         return sum(parts[1:], start=parts[0])
 
 
@@ -150,7 +150,8 @@ def cauchy_series(beta: float, degree: int = 28) -> tuple[float, ...]:
     3.3912
     """
     powers = _powers(beta)
-    return tuple(chebyshev.chebinterpolate(lambda s: _cauchy_variance((s + 1) / 2, powers), degree).tolist())
+    points = chebyshev.chebpts1(degree + 1)
+    return tuple(chebyshev.chebfit(points, _cauchy_variance((points + 1) / 2, powers), degree).tolist())
 
 
 def _cauchy_variance(p, powers):
@@ -174,7 +175,7 @@ def _powers(beta: float) -> np.ndarray:
     return beta ** np.arange(1, count + 1)
 
 
-def _clenshaw(series: Vector, s: Vector) -> Vector:
+def _clenshaw(series: Float[Array | np.ndarray, " n"], s: Vector) -> Vector:
     last = before = jnp.zeros_like(s)
     for number in range(series.shape[0] - 1, 0, -1):
         last, before = 2 * s * last - before + series[number], last

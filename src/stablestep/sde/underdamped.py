@@ -33,11 +33,11 @@ class Underdamped(Continuous):
     warm: bool = eqx.field(static=True)
 
     @property
-    def tick(self):
+    def tick(self) -> Any:
         return jnp.sqrt(self.eta_effective * (1 - self.beta)) if self.kind == KINDS[2] else self.eta_effective
 
     @property
-    def friction(self) -> float:
+    def friction(self) -> Any:
         """c of "underdamped-a", γ of "underdamped-b"."""
         return (1 - self.beta) / self.tick
 
@@ -69,7 +69,9 @@ class Underdamped(Continuous):
         return -momentum - half * pull, pull + half * self.friction * (change + pull)
 
     def spread(self, t, state, vector):
-        return jnp.zeros_like(state[0]), self.diffusion(t, state).mv(vector)
+        pushed = self.diffusion(t, state).mv(vector)
+        # The average moves against the point: with this sign the point goes the way of W, as in the other models.
+        return jnp.zeros_like(state[0]), pushed if self.kind == KINDS[2] else -pushed
 
     def diffusion(self, t, state) -> lx.AbstractLinearOperator:
         """G of the momentum's G dW."""
