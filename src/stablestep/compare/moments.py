@@ -1,31 +1,45 @@
 """Closed moments on quadratics with additive noise: the optimizer's recursion against the models' exact solution."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
+from stablestep.compare.recursion import second_moments
 from stablestep.compare.scaling import largest, order_table, require_etas
 from stablestep.record import cast, working_dtype
 from stablestep.schedule import Constant
-from stablestep.sde import model
-from stablestep.sde.exact import linear_parts, transition
+from stablestep.sde import Continuous, Underdamped, model
+from stablestep.sde.exact import linear_parts, pair_transition, transition
+from stablestep.sde.solve import start_of
 from stablestep.setup import Setup
+
+_LAYER = 0.25  # of the time, before which a memory that starts at 0 is not yet at rest
 
 
 def quadratic_order(
-    setup: Setup, kind: str, etas: Sequence[float], x0: Float[np.ndarray, " d"], time: float
+    setup: Setup | Callable[[float], Setup],
+    kind: str,
+    etas: Sequence[float],
+    x0: Float[np.ndarray, " d"],
+    time: float,
+    start: str | None = None,
 ) -> xr.Dataset:
     """The weak error of a model against η, exactly, and the order that it supports: no sampling, no integrator (P Def. 3.4).
 
-    The error is that E f(X_kη) − E f(x_k) which is largest in size over all k with kη ≤ time, with its sign.
+    The error is that E f(X_t) − E f(x_k) which is largest in size over all k with t ≤ time, with its sign; with an effective-step model
+    of a memory over time/4 ≤ t ≤ time, as the memory has to come to rest first.
 
     Args:
-        setup: a Quadratic problem, Identity messages, Gaussian noise with sigma1 = 0.
-        kind: "first", "classic", "new" or "flip".
-        etas: at least four step sizes.
+        setup: a Quadratic problem, Identity messages, Gaussian noise with sigma1 = 0; a linear memory is HeavyBall, or Momentum,
+            ErrorFeedback and EF21 around RandomSparsification(…, scaled=False). Or a function that gives the setup of an η, for
+            the underdamped models, where β → 1 as η → 0.
+        kind: as in `sde.model`, "principal" excepted.
+        etas: at least four step sizes η of the schedule; the order in η_e is the same, as η_e/η is fixed.
+        start: as in `integrate`: a classic model from the "given" start is of first order where the memory starts at 0.
 
     Returns:
         As `weak_order`, with stderr 0.
@@ -34,34 +48,48 @@ def quadratic_order(
         InvalidInput: if the setup has no closed moments, or fewer than four etas are given.
 
     >>> from stablestep import noise, problem
+    >>> from stablestep.server import HeavyBall
     >>> from stablestep.setup import Agents
-    >>> setup = Setup(problem.Quadratic([1.0, 3.0]), Agents(1, noise.Gaussian(sigma0=1.0)))
-    >>> quadratic_order(setup, "classic", [0.01, 0.005, 0.0025, 0.00125], np.ones(2), 1.0).order
+    >>> setup = Setup(problem.Quadratic([1.0, 3.0]), Agents(1, noise.Gaussian(sigma0=1.0)), server=HeavyBall(0.5))
+    >>> etas = [0.005, 0.0025, 0.00125, 0.000625]
+    >>> quadratic_order(setup, "classic", etas, np.ones(2), 1.0).order
     2
+    >>> quadratic_order(setup, "classic", etas, np.ones(2), 1.0, start="given").order
+    1
     """
     require_etas(etas)
-    error = np.array([_sup_error(setup, kind, eta, np.asarray(x0, float), time) for eta in etas])
+    made = setup if callable(setup) and not isinstance(setup, Setup) else (lambda eta: setup)
+    error = np.array([_sup_error(made(eta), kind, eta, np.asarray(x0, float), time, start) for eta in etas])
     return order_table(etas, error, np.zeros_like(error), model=kind, time=time)
 
 
-@eqx.filter_jit
-def _message_covariance(law, x):
-    return law.covariance(x).as_matrix()
-
-
-def _sup_error(setup: Setup, kind: str, eta: float, x0: np.ndarray, time: float) -> float:
+def _sup_error(setup: Setup, kind: str, eta: float, x0: np.ndarray, time: float, start: str | None) -> float:
     with working_dtype("float64"):
         built = model(setup, kind, Constant(eta))
-        drift, covariance = linear_parts(built)
-        message = np.asarray(_message_covariance(cast(built.law, float), np.asarray(x0, float)))
+        decay, spread = _transition(built)
+        state = _first_state(cast(built, float), jnp.asarray(x0), start_of(built, start) == "shifted")
     matrix = np.asarray(setup.problem.matrix, float)  # pyright: ignore[reportAttributeAccessIssue]
     hessian = np.diag(matrix) if matrix.ndim == 1 else matrix
-    decay, spread = transition(drift, covariance, eta)
-    step, kick = np.eye(len(x0)) - eta * hessian, eta**2 * message
-    second_model = second_discrete = np.outer(x0, x0)
+    tick, dim = float(built.tick), len(x0)
+    second = np.outer(state, state)
+    settled = _LAYER * time if setup.memory and not isinstance(built, Underdamped) else 0
     errors = []
-    for _ in range(max(1, round(time / eta))):
-        second_model = decay @ second_model @ decay.T + spread
-        second_discrete = step @ second_discrete @ step.T + kick
-        errors.append(float(np.trace(hessian @ (second_model - second_discrete))) / 2)
+    steps = max(1, round(time / tick))
+    for k, discrete in zip(range(1, steps + 1), second_moments(setup, eta, x0)):
+        second = decay @ second @ decay.T + spread
+        if k * tick >= settled:
+            errors.append(float(np.trace(hessian @ (second[:dim, :dim] - discrete))) / 2)
     return largest(np.array(errors))
+
+
+@eqx.filter_jit
+def _first_state(built: Continuous, x0, shifted: bool):
+    state = built.begin(built.start(x0) if shifted else x0)
+    return jnp.concatenate(state) if isinstance(state, tuple) else state
+
+
+def _transition(built: Continuous) -> tuple[np.ndarray, np.ndarray]:
+    """The mean map and the covariance over one iteration."""
+    if not isinstance(built, Underdamped):
+        return transition(*linear_parts(built), float(built.tick))
+    return pair_transition(built)

@@ -5,43 +5,80 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from scipy import linalg
 
 from stablestep.compressor import Identity
-from stablestep.errors import InvalidInput, require
+from stablestep.errors import require
 from stablestep.noise import Gaussian
 from stablestep.problem import Quadratic
 from stablestep.record import Paths, cast
 from stablestep.schedule import Constant
-from stablestep.sde.model import Model
+from stablestep.sde.continuous import Continuous
+from stablestep.sde.normalized import DirectionLaw
+from stablestep.sde.underdamped import Underdamped
 
-_SIGN = {"first": 0.0, "classic": 1.0, "new": -1.0, "flip": -1.0}
+_UNKNOWN = (
+    "an exact solution is known for a Quadratic problem, Identity compression, Gaussian noise with sigma1 = 0, a constant step and "
+    'the models first, classic, new and flip; use method="euler".'
+)
 
 
-def linear_parts(model: Model) -> tuple[np.ndarray, np.ndarray]:
-    """(A, C) with drift −A x and GGᵀ = C: A = H + c(η/2)H², c = 0, 1, −1 for first, classic, new.
+def linear_parts(model: Continuous) -> tuple[np.ndarray, np.ndarray]:
+    """(A, C) with drift −A x and GGᵀ = C: A = H + c(η_e/2)H², c = 0, 1 + 2τ, −θ̂ for first, classic, new.
 
     Raises:
         InvalidInput: if the model is not linear with additive noise.
     """
-    problem, schedule = model.problem, model.schedule
-    additive = all(
+    signs = {"first": 0.0, "classic": 1 + 2 * model.delay, "new": -model.theta, "flip": -1.0}
+    require(model.kind in signs and _is_additive(model), _UNKNOWN)
+    covariance = np.asarray(_covariance(cast(model, float)), float)
+    hessian = _hessian(model)
+    return hessian + signs[model.kind] * model.eta_effective / 2 * hessian @ hessian, covariance
+
+
+def _is_additive(model: Continuous) -> bool:
+    plain = not isinstance(model.law, DirectionLaw) and all(
         isinstance(p.compressor, Identity) and isinstance(p.noise, Gaussian) and not np.any(p.noise.sigma1)
         for p in model.law.groups
     )
-    if not (isinstance(problem, Quadratic) and additive and isinstance(schedule, Constant) and model.kind in _SIGN):
-        raise InvalidInput(
-            "an exact solution is known for a Quadratic problem, Identity compression, Gaussian noise with sigma1 = 0, a constant step and "
-            'the models first, classic, new and flip; use method="euler".'
-        )
-    hessian = np.asarray(problem.matrix, float)
-    hessian = np.diag(hessian) if hessian.ndim == 1 else hessian
-    covariance = np.asarray(_covariance(cast(model, float)), float)
-    return hessian + _SIGN[model.kind] * model.eta / 2 * hessian @ hessian, covariance
+    return plain and isinstance(model.problem, Quadratic) and isinstance(model.schedule, Constant)
+
+
+def _hessian(model: Continuous) -> np.ndarray:
+    matrix = np.asarray(model.problem.matrix, float)  # pyright: ignore[reportAttributeAccessIssue]
+    return np.diag(matrix) if matrix.ndim == 1 else matrix
 
 
 @eqx.filter_jit
-def _covariance(model: Model):
-    return model.covariance(0.0, jnp.zeros(model.problem.dim)).as_matrix()
+def _covariance(model: Continuous):
+    root = model.diffusion(0.0, model.begin(jnp.zeros(model.problem.dim))).as_matrix()
+    return root @ root.T
+
+
+def pair_transition(model: Underdamped) -> tuple[np.ndarray, np.ndarray]:
+    """The mean map of (X, m) and its covariance over one iteration, by the exponential of a block matrix (Van Loan 1978).
+
+    Raises:
+        InvalidInput: if the model is not linear with additive noise.
+    """
+    require(_is_additive(model), _UNKNOWN)
+    with jax.enable_x64(True):
+        drift = np.asarray(_pair_drift(cast(model, float)), float)
+        own = np.asarray(_covariance(cast(model, float)), float)
+    size, dim = len(drift), len(own)
+    noise = np.zeros((size, size))
+    noise[dim:, dim:] = own
+    block = linalg.expm(np.block([[-drift, noise], [np.zeros_like(drift), drift.T]]) * float(model.tick))
+    decay = block[size:, size:].T
+    return decay, decay @ block[:size, size:]
+
+
+@eqx.filter_jit
+def _pair_drift(model: Underdamped):
+    def flat(state):
+        return jnp.concatenate(model.drift(0.0, tuple(jnp.split(state, 2))))
+
+    return jax.jacfwd(flat)(jnp.zeros(2 * model.problem.dim))
 
 
 def transition(drift: np.ndarray, covariance: np.ndarray, time: float) -> tuple[np.ndarray, np.ndarray]:
@@ -60,7 +97,9 @@ def transition(drift: np.ndarray, covariance: np.ndarray, time: float) -> tuple[
     return decay, vectors @ (inner * weight) @ vectors.T
 
 
-def exact_paths(model: Model, points: Float[Array, "runs d"], times: np.ndarray, seed: int, radius: float) -> Paths:
+def exact_paths(
+    model: Continuous, points: Float[Array, "runs d"], times: np.ndarray, seed: int, radius: float
+) -> Paths:
     """Paths with the exact joint law at the recorded times."""
     require(bool(np.all(np.diff(times) > 0)), "recorded times must increase.")
     drift, covariance = linear_parts(model)
