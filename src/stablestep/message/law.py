@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import lineax as lx
 from jaxtyping import Array, Float, Key
+from numpy.typing import ArrayLike
 
 from stablestep.errors import InvalidInput, one_of, require, whole
 from stablestep.message.exact import exact_law
@@ -114,11 +115,11 @@ class Law(eqx.Module):
         own = [stream.child(number, Family.GROUP) for number in numbers]
         return [CommonMask(one, stream) for one in own] if self.common else own
 
-    def sample(self, key: Key[Array, ""], x: Vector) -> Vector:
+    def sample(self, key: Key[Array, ""], x: ArrayLike) -> Vector:
         """One mean message at x."""
         return self.draw(Stream.of(key), jnp.asarray(x))[1]
 
-    def mean(self, x: Vector, samples: int | None = None, key: Key[Array, ""] | None = None) -> Vector:
+    def mean(self, x: ArrayLike, samples: int | None = None, key: Key[Array, ""] | None = None) -> Vector:
         """E M(x), exactly; or the mean of `samples` draws.
 
         Raises:
@@ -146,7 +147,7 @@ class Law(eqx.Module):
         return self._weighted([group.secant(gradient) for group in self.groups])
 
     def covariance(
-        self, x: Vector, samples: int | None = None, key: Key[Array, ""] | None = None
+        self, x: ArrayLike, samples: int | None = None, key: Key[Array, ""] | None = None
     ) -> lx.AbstractLinearOperator:
         """Cov M(x), of the mean message (1/N included), exactly; or the sample covariance of `samples` draws.
 

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Inexact
 
 from stablestep.compressor import Sign
 from stablestep.errors import InvalidInput, require
@@ -12,7 +12,7 @@ from stablestep.noise import StudentT
 from stablestep.problem import Problem
 
 Scalar = Float[Array, ""]
-Vector = Float[Array, " d"]
+Vector = Inexact[Array, " d"]  # complex along the principal flow
 
 
 def first(model, t: Scalar, x: Vector) -> Vector:

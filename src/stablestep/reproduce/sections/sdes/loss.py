@@ -90,5 +90,5 @@ def volatility(context: Context) -> Claim:
 
 
 @eqx.filter_jit
-def _loss_volatility_at(built: sde.Model, x, form: str):
+def _loss_volatility_at(built, x, form: str):
     return built.loss_volatility(0.0, x, form=form)
