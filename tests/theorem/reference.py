@@ -2,7 +2,10 @@
 
 import numpy as np
 
-from stablestep.theorem import Constants
+from stablestep.theorem import Constants, results
+
+# The papers' results on unbiased messages, for every (L0, L1); results of others may assume more, and bring their own numbers.
+UNBIASED = [one.name for one in results() if one.reference.startswith("P Thm") and one.method != "DSignSGD"]
 
 HET = {"L0": 1, "L1": 0.5, "dim": 10, "omega": [4, 8], "sigma0_sq": [0.1, 0.2], "sigma1_sq": [0.01, 0.02]}
 # φ¹ and φ² of η_t = (1+t)^-0.6 at t = 100.

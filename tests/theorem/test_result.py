@@ -7,11 +7,11 @@ from scipy import integrate
 from stablestep.errors import InvalidInput
 from stablestep.schedule import Polynomial
 from stablestep.theorem import Constants, bound, density, result, results, step_limit
-from tests.theorem.reference import SIGN, random_constants, second_moment
+from tests.theorem.reference import SIGN, UNBIASED, random_constants, second_moment
 
 PLAIN = Constants(L0=1, L1=2, dim=5, sigma0_sq=0.3, count=3)
 SIGNS = Constants(**SIGN)
-UNBIASED = [one.name for one in results() if one.method != "DSignSGD"]
+FLAT = Constants(L0=1, L1=0, dim=5, sigma0_sq=0.3, count=3)  # for results that assume a bounded Hessian
 VARIANTS = [{}, {"unit": 0.3}, {"unit": 4.0, "young": True}, {"young": True}]
 FORMS = [{}, {"form": "printed"}, {"radius": 2.0}, {"radius": 2.0, "form": "printed"}]
 
@@ -19,7 +19,11 @@ FORMS = [{}, {"form": "printed"}, {"radius": 2.0}, {"radius": 2.0, "form": "prin
 def usable(name):
     """Constants, and the variants of this result."""
     signs = result(name).method == "DSignSGD"
-    return (SIGNS, [*FORMS, {"radius": 2.0, "unit": 3.0}]) if signs else (PLAIN, [*VARIANTS, {"form": "printed"}])
+    if signs:
+        return SIGNS, [*FORMS, {"radius": 2.0, "unit": 3.0}]
+    c = next((one for one in (PLAIN, FLAT) if result(name).applies(one)), None)
+    assert c is not None, f"{name} applies neither to PLAIN nor to FLAT of this file: add constants that it is about"
+    return c, [*VARIANTS, {"form": "printed"}]
 
 
 @pytest.mark.parametrize("name", [one.name for one in results()])

@@ -42,19 +42,45 @@ class Result(abc.ABC):
 
     @abc.abstractmethod
     def assumptions(self, c: Constants, **options) -> tuple[Hypothesis, ...]:
-        """What it assumes of the constants, beside what it knows of memory."""
+        """What it assumes of the constants, beside what it knows of memory; `options` are those of `theorem.Variant`."""
 
     @abc.abstractmethod
     def step_limit(self, c: Constants, gradient_norm: float | None, epsilon: float | None, **options) -> float:
-        """The largest ηη_t; ∞ where the result asks for nothing."""
+        """The largest ηη_t; ∞ where the result asks for nothing.
+
+        Args:
+            c: the constants.
+            gradient_norm: ‖∇f(X_t)‖ of the path itself; None for results that do not depend on it.
+            epsilon: ε in (0, 1), of the results that have one.
+
+        Raises:
+            InvalidInput: outside the hypotheses.
+        """
 
     @abc.abstractmethod
     def bound(self, c: Constants, eta: float, phi1: float, phi2: float, **options) -> float:
-        """The right-hand side."""
+        """The right-hand side, in units of `measure`.
+
+        Args:
+            c: the constants, with the initial gap unless that is given.
+            eta: η.
+            phi1: ∫₀ᵗ η_s ds, a time.
+            phi2: ∫₀ᵗ η_s² ds, a time.
+
+        Raises:
+            InvalidInput: outside the hypotheses, or where these numbers prove that a step exceeds the limit.
+        """
 
     @abc.abstractmethod
     def density(self, c: Constants, eta: float, eta_t, phi1: float, phi2: float, **options):
-        """The density of the random time at times where the schedule is `eta_t`."""
+        """The density of the random time t̂ at times where the schedule is `eta_t`, in the shape of that.
+
+        Args:
+            eta_t: η_t, a number or an array of them.
+
+        Raises:
+            InvalidInput: as `bound`.
+        """
 
     def memory(self, c: Constants) -> Hypothesis:
         """That nothing remembers: a result that knows a memory says so here, and every other one raises."""
