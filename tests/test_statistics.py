@@ -163,4 +163,4 @@ def test_a_fair_coin_needs_its_mean(seed):
     with assert_fails("a variance of 1.01"):
         assert_covariance(coins, [[1.01]], mean=[0.0])
     with assert_fails("another mean"):
-        assert_covariance(coins, [[1.0]], mean=[0.1])
+        assert_covariance(coins, [[1.0]], mean=[0.5])
