@@ -39,12 +39,17 @@ def assert_equal_means(a: ArrayLike, b: ArrayLike, z: float = Z) -> None:
     _assert_near("mean", a.mean(0), b.mean(0), error, threshold(a[0].size, z), _rounding(a) + _rounding(b))
 
 
-def assert_covariance(samples: ArrayLike, expected: ArrayLike, z: float = Z) -> None:
-    """Samples (n, d) have the covariance `expected` (d, d)."""
+def assert_covariance(samples: ArrayLike, expected: ArrayLike, z: float = Z, mean: ArrayLike | None = None) -> None:
+    """Samples (n, d) have the covariance `expected` (d, d).
+
+    Give the `mean` where it is known exactly and the samples may take two values equally often: (x − mean)² is then one number, and
+    what the sample mean adds to it has no standard error.
+    """
     samples = _float64(samples)
-    centered = samples - samples.mean(0)
+    centered = samples - (samples.mean(0) if mean is None else np.asarray(mean, np.float64))
+    freedom = len(samples) - (mean is None)
     products = centered[:, :, None] * centered[:, None, :]
-    assert_mean(products * len(samples) / (len(samples) - 1), expected, z)
+    assert_mean(products * len(samples) / freedom, expected, z)
 
 
 def assert_variance(samples: ArrayLike, expected: ArrayLike, z: float = Z) -> None:

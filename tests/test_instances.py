@@ -217,9 +217,10 @@ def test_mean_and_error_are_as_stated(name, seed):
     if covariance is not None and not np.any(covariance):
         np.testing.assert_array_equal(messages, np.broadcast_to(G, messages.shape))
     elif covariance is not None:
-        assert_covariance(messages, covariance)
+        mean = None if gain is None else gain * G
+        assert_covariance(messages, covariance, mean=mean)
         with assert_fails("a covariance 1.1 times too large"):
-            assert_covariance(messages, 1.1 * covariance)
+            assert_covariance(messages, 1.1 * covariance, mean=mean)
 
 
 CONTRACTIVE = {

@@ -34,9 +34,10 @@ DRAWS = 40_000
 X = jnp.array([1.0, -0.5, 2.0])
 G = np.array([1.0, -0.5, 2.0])
 BERNOULLI = ("bernoulli", "bernoulli-unscaled")
-LINEAR = ("identity", "rand-2", "rand-2-unscaled", "rand-block", *BERNOULLI)
-SIGNS = ("sign", "clip-sign")
-FORMLESS = ("top-1", "scaled-sign", "clip")  # moments are known without noise only
+LINEAR = tuple(name for name, one in COMPRESSORS.items() if one.linear)
+SIGNS = tuple(name for name, one in COMPRESSORS.items() if one.is_sign)
+# Their moments are known without noise only.
+FORMLESS = tuple(name for name, one in COMPRESSORS.items() if not (one.unbiased or name in LINEAR or name in SIGNS))
 ROWS = [
     *itertools.product([noise for noise in NOISES if noise != "t-inf"], COMPRESSORS, ["own"], [5]),
     *itertools.product(["t-inf"], ["identity", "sign"], ["own"], [5]),
@@ -73,11 +74,10 @@ def views(samples):
 def has_law(noise, compressor, mask, count):
     """The pairs whose cost does not depend on the number of agents."""
     gaussian = noise in ("zero", "gaussian")
-    independent = noise in ("zero", "gaussian", "t1", "t1.5", "t-inf")
-    if noise == "zero" and compressor in ("identity", *SIGNS, *FORMLESS):
+    if noise == "zero" and COMPRESSORS[compressor].deterministic:
         return True
     if compressor == "sign":
-        return independent
+        return NOISES[noise].independent
     one_mask = mask == "shared" or compressor == "identity" or count == 1
     return gaussian and (compressor in BERNOULLI or (compressor in LINEAR and one_mask))
 
@@ -87,18 +87,18 @@ def has_mean(noise, compressor):
         return noise == "zero"
     if compressor in SIGNS:
         return noise != "minibatch"
-    return noise != "t1"
+    return NOISES[noise].has_mean
 
 
 def has_covariance(noise, compressor):
     if compressor in (*SIGNS, *FORMLESS):
         return has_mean(noise, compressor)
-    return noise not in ("t1", "t1.5") and (compressor in LINEAR or noise == "zero")
+    return NOISES[noise].has_variance and (compressor in LINEAR or noise == "zero")
 
 
 def bounded(noise, compressor):
     """Whether a sample mean has a standard error."""
-    return compressor in (*SIGNS, "clip") or noise not in ("t1", "t1.5")
+    return compressor in (*SIGNS, "clip") or NOISES[noise].has_variance
 
 
 def assert_closed_mean(row, messages, samples):

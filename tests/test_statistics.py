@@ -154,3 +154,13 @@ def test_false_alarms_are_as_rare_as_stated():
 def test_keys_of_different_tests_differ(seed, request):
     assert request.getfixturevalue("seed") == seed
     assert 0 <= seed < 2**31
+
+
+def test_a_fair_coin_needs_its_mean(seed):
+    """(x − mean)² is always 1; around the sample mean it is less, by what has no standard error."""
+    coins = np.random.default_rng(seed).choice([-1.0, 1.0], size=(1000, 1))
+    assert_covariance(coins, [[1.0]], mean=[0.0])
+    with assert_fails("a variance of 1.01"):
+        assert_covariance(coins, [[1.01]], mean=[0.0])
+    with assert_fails("another mean"):
+        assert_covariance(coins, [[1.0]], mean=[0.5])

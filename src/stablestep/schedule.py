@@ -48,16 +48,34 @@ class Schedule(eqx.Module):
 
     @abc.abstractmethod
     def step(self, t: Scalar, seen: Seen) -> Scalar:
-        """The step ηη_t at time t."""
+        """The step ηη_t, in the type of t.
+
+        Args:
+            t: the time kη.
+            seen: norms of the gradient, the mean message, the agents' own gradients and the direction; NaN where they are not known
+                yet, or to a law.
+        """
 
     def phi(self, order: int, t: float) -> float:
-        """φ^order_t = ∫₀ᵗ (η_s)^order ds (P Section 4); raises where η_t depends on the path."""
+        """φ^order_t = ∫₀ᵗ (η_s)^order ds (P Section 4), a time.
+
+        Args:
+            order: 1 or 2.
+            t: the time, kη.
+
+        Raises:
+            InvalidInput: where η_t depends on the path, or for another order.
+        """
         raise InvalidInput(
             f"{type(self).__name__} depends on the path, so φ is random; φ exists for Constant, Polynomial and Custom."
         )
 
     def robbins_monro(self) -> bool:
-        """Whether φ¹ → ∞ and φ²/φ¹ → 0 (P Section 4); raises where that is not known."""
+        """Whether φ¹ → ∞ and φ²/φ¹ → 0 (P Section 4).
+
+        Raises:
+            InvalidInput: where that is not known.
+        """
         raise InvalidInput(
             f"{type(self).__name__} has no known limit of φ²/φ¹; it is known for Constant and Polynomial."
         )
@@ -78,7 +96,11 @@ class Schedule(eqx.Module):
         return self.needs_agents
 
     def bind(self, setup: Setup, gradient_norm: float) -> "Schedule":
-        """This schedule for a given setup, started at a point with this gradient norm."""
+        """This schedule for a given setup, started at a point where ‖∇f‖ is `gradient_norm`.
+
+        Raises:
+            InvalidInput: if it does not fit the setup.
+        """
         return self
 
 

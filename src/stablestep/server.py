@@ -18,12 +18,21 @@ class Server(eqx.Module):
     """A function of the mean message M, and perhaps of earlier ones, that gives the direction D of x ← x − ηη_t D."""
 
     def memory(self, gradient: Vector) -> Memory:
-        """What the server remembers before the first message, where the exact gradient is `gradient` [d]; () if it remembers nothing."""
+        """What the server remembers before the first message: a pytree of arrays, () if it remembers nothing.
+
+        Args:
+            gradient: ∇f(x0) [d], which only a server that states `needs_unbiased` may start from.
+        """
         return ()
 
     @abc.abstractmethod
     def turn(self, message: Vector, memory: Memory) -> tuple[Vector, Memory]:
-        """The direction [d], and what is remembered from then on."""
+        """The direction D [d], and what is remembered from then on, in the shapes and types of before.
+
+        Args:
+            message: M [d], the mean message of all agents.
+            memory: what it remembers.
+        """
 
     @property
     def name(self) -> str:
@@ -37,7 +46,11 @@ class Server(eqx.Module):
 
     @property
     def delay(self) -> float:
-        """τ: by how many steps, in the mean, the direction lags behind the messages; raises where it is not linear."""
+        """τ: by how many steps, in the mean, the direction lags behind the messages.
+
+        Raises:
+            InvalidInput: where the direction is not linear in the messages.
+        """
         raise InvalidInput(f"{self.name} is not a linear function of the messages, so it has no delay.")
 
     @property

@@ -37,11 +37,11 @@ def test_the_law_of_one_bit_messages(one_bit, seed):
     np.testing.assert_allclose(law.covariance(X).as_matrix(), covariance, rtol=1e-12)
     messages = drawn(setup, seed)
     assert_mean(messages, mean)
-    assert_covariance(messages, covariance)
+    assert_covariance(messages, covariance, mean=mean)
     with assert_fails("a mean of 1.1 g"):
         assert_mean(messages, 1.1 * mean)
     with assert_fails("a covariance without 1/N"):
-        assert_covariance(messages, 3 * covariance)
+        assert_covariance(messages, 3 * covariance, mean=mean)
 
 
 def test_the_mean_of_a_run_with_memory(one_bit, seed):

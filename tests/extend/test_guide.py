@@ -1,8 +1,10 @@
 """The guide names what exists, and all of its code is run."""
 
 import re
+import tomllib
 from pathlib import Path
 
+import stablestep as ss
 from tests.extend.guide import BLOCKS, GUIDE, ROOT
 
 RECIPES = GUIDE.split("\n## ")[1:]
@@ -27,3 +29,16 @@ def test_every_block_of_the_guide_has_a_file_and_is_run():
     assert len(BLOCKS) == GUIDE.count("```python")
     here = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("*.py"))
     assert [path for path in BLOCKS if f'"{path}"' not in here] == []
+
+
+def test_the_rooms_in_contributing_stand_in_the_order_that_the_linter_enforces():
+    contract, *_ = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    table = re.findall(r"^\| ([a-z, ]+) \|", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), flags=re.M)
+    assert table[0] == "room"
+    assert ", ".join(table[1:]).split(", ") == contract["layers"][::-1]
+
+
+def test_the_package_says_that_it_is_typed():
+    assert (Path(ss.__file__).parent / "py.typed").exists()

@@ -29,12 +29,25 @@ class Compressor(eqx.Module):
     stored: ClassVar[dict[str, str]] = {}  # constructor arguments kept under another name
 
     def compress(self, uniform: Float[Array, " draws"], gradient: Vector) -> Vector:
-        """The compressed gradient; the same uniforms give the same message in every backend."""
+        """The compressed gradient [d]; the same uniforms give the same message in every backend.
+
+        Args:
+            uniform: `draws(d)` numbers in [0, 1), all the randomness there is.
+            gradient: a stochastic gradient [d].
+
+        Raises:
+            InvalidInput: if it remembers, so that there is only `send`.
+        """
         raise InvalidInput(f"{self.name} remembers, so it has no compress(uniform, gradient); use send.")
 
     @abc.abstractmethod
     def bits(self, dim: int, shared: bool = False) -> float:
-        """Expected number of bits of one message."""
+        """Expected number of bits of one message, floats in 32 of them.
+
+        Args:
+            dim: d.
+            shared: whether the receiver knows the mask, so that no indices are sent.
+        """
 
     def memory(self, gradient: Vector, exact: Vector) -> Memory:
         """What an agent remembers before its first message; () if it remembers nothing.
@@ -48,11 +61,22 @@ class Compressor(eqx.Module):
     def send(
         self, uniform: Float[Array, " draws"], gradient: Vector, memory: Memory, step: Scalar
     ) -> tuple[Vector, Memory]:
-        """The message and what is remembered from then on; `step` is ηη_t, NaN unless `needs_step`."""
+        """The message [d] and what is remembered from then on, in the shapes and types of before.
+
+        Args:
+            uniform: `draws(d)` numbers in [0, 1).
+            gradient: the agent's stochastic gradient [d].
+            memory: what it remembers.
+            step: ηη_t, NaN unless `needs_step`.
+        """
         return self.compress(uniform, gradient), memory
 
     def omega(self, dim: int) -> float:
-        """The smallest known ω with E‖C(g) − g‖² ≤ ω‖g‖² in dimension `dim`; raises `InvalidInput` for a biased compressor."""
+        """The smallest known ω with E‖C(g) − g‖² ≤ ω‖g‖² in dimension `dim` (P Def. 3.3).
+
+        Raises:
+            InvalidInput: for a biased compressor.
+        """
         raise InvalidInput(
             f"{self.name} is biased, so it has no ω; use an unbiased compressor, or the theorems of DSignSGD for Sign."
         )
@@ -125,17 +149,33 @@ class Compressor(eqx.Module):
         return False
 
     def gain(self, dim: int) -> float:
-        """c with E C(g) = c g: 1 if unbiased; raises `InvalidInput` where the mean is no multiple of the gradient."""
+        """c with E C(g) = c g in dimension `dim`: 1 if unbiased.
+
+        Raises:
+            InvalidInput: where the mean is no multiple of the gradient.
+        """
         if self.unbiased:
             return 1.0
         raise InvalidInput(f"The mean of {self.name} messages is no multiple of the gradient.")
 
     def delay(self, dim: int) -> float:
-        """τ: by how many steps, in the mean, messages lag behind the gradients; at worst, where it depends on them."""
+        """τ: by how many steps, in the mean, messages lag behind the gradients; at worst, where it depends on them.
+
+        Raises:
+            InvalidInput: where no bound is known.
+        """
         return 0.0
 
     def covariance(self, gradient: Vector, noise: Operator | None) -> Operator:
-        """Covariance of C(G) where E G = `gradient` and Cov G = `noise` (None: no noise)."""
+        """Covariance of one message C(G) as a lineax operator [d, d].
+
+        Args:
+            gradient: E G [d].
+            noise: Cov G [d, d], or None without noise.
+
+        Raises:
+            InvalidInput: where no closed form is known.
+        """
         raise self.no_covariance("with this noise")
 
     def no_covariance(self, when: str) -> InvalidInput:

@@ -18,15 +18,31 @@ Vector = Float[Array, " d"]
 
 
 class Noise(eqx.Module):
-    """A symmetric law of the stochastic gradient around ∇f(x)."""
+    """A symmetric law of the stochastic gradient around ∇f(x).
+
+    A subclass gives `sample` and `covariance`, and says with `has_mean` and `has_variance` which moments exist. One whose coordinates have
+    a known distribution gives `flip_probability`, `mean_sign`, `sign_slope` and `sign_covariance` too (`Scaled` does, from `tail` and
+    `odd`), so that laws of signs are exact. What is left out raises where it is asked for.
+    """
 
     @abc.abstractmethod
     def sample(self, stream: Lane, problem: Problem, x: Vector, gradient: Vector) -> Vector:
-        """One stochastic gradient at x, whose exact gradient is `gradient`."""
+        """One stochastic gradient at x [d], in the type of `gradient`.
+
+        Args:
+            stream: the noise's own randomness; whatever is drawn from it, the compressor never sees.
+            problem: the agent's problem.
+            x: [d].
+            gradient: ∇f(x) [d].
+        """
 
     @abc.abstractmethod
     def covariance(self, problem: Problem, x: Vector, gradient: Vector) -> lx.AbstractLinearOperator:
-        """Covariance of the stochastic gradient; raises `InvalidInput` where it is infinite."""
+        """Covariance of one stochastic gradient as a lineax operator [d, d]; arguments as `sample`.
+
+        Raises:
+            InvalidInput: where it is infinite.
+        """
 
     @property
     def has_mean(self) -> bool:
@@ -72,11 +88,19 @@ class Noise(eqx.Module):
         )
 
     def affine_variance(self, dim: int) -> tuple[float, float]:
-        """(σ0², σ1²) with Var_j ≤ σ0² + σ1²‖∇f‖² for each coordinate j (P Def. 3.2; the largest coordinate counts)."""
+        """(σ0², σ1²) with Var_j ≤ σ0² + σ1²‖∇f‖² for each coordinate j (P Def. 3.2; the largest coordinate counts).
+
+        Raises:
+            InvalidInput: where it is not known, or the variance is infinite.
+        """
         raise InvalidInput(f"{self} has no known affine variance (σ0², σ1²); estimate it from samples.")
 
     def student_scale(self) -> tuple[float, float, float]:
-        """(ν, smallest scale, largest scale over the coordinates), the noise of P Cor. B.7; ν = ∞ for Gaussian noise."""
+        """(ν, smallest scale, largest scale over the coordinates), the noise of P Cor. B.7; ν = ∞ for Gaussian noise.
+
+        Raises:
+            InvalidInput: for any other noise.
+        """
         raise InvalidInput(
             f"the theorems on signs assume Student-t (or Gaussian) noise of a fixed scale, but the noise is {self}; "
             "estimate nu and scale_max and give theorem.Constants by hand."

@@ -64,7 +64,9 @@ class Problem(eqx.Module):
         """L0 such that ‖∇²f(x)‖₂ ≤ L0 + L1‖∇f(x)‖ for all x (P, Def. 3.1; spectral norm).
 
         It is the smallest such L0 unless the problem's own documentation says otherwise.
-        Raises `InvalidInput` where no pair is known or none exists.
+
+        Raises:
+            InvalidInput: where no pair is known or none exists.
         """
         raise InvalidInput(
             f"{type(self).__name__}: no (L0, L1) pair is known (asked at L1={L1}); "
@@ -74,7 +76,11 @@ class Problem(eqx.Module):
     def coordinate_curvature(self, gradient: np.ndarray) -> np.ndarray:
         """A bound on |∂²f/∂x_j²| wherever the gradient is `gradient`, for separable f: min over the coordinate's own pairs of L0 + L1|g_j|.
 
-        Raises `InvalidInput` where f is not known to be separable (every f of one variable is), or has no known pair.
+        Args:
+            gradient: [d].
+
+        Raises:
+            InvalidInput: where f is not known to be separable (every f of one variable is), or has no known pair.
         """
         require(
             self.dim == 1,
@@ -88,9 +94,14 @@ class Problem(eqx.Module):
     def best_L1(self, gradient_norm: float) -> float:
         """The L1 that minimizes L0(L1) + L1·G, the bound on ‖∇²f‖ where ‖∇f‖ = G.
 
-        Every pair of the curve is valid, so the best one for the gradient norm at hand may be chosen.
-        Raises `InvalidInput` if no pair is known or G is not positive.
-        Source: theory for x⁴/4 gives L1 = 2 G^(-1/3), L0 + L1·G = 3 G^(2/3).
+        Every pair of the curve is valid, so the best one for the gradient norm at hand may be chosen; for x⁴/4 it is L1 = 2 G^(-1/3),
+        with L0 + L1·G = 3 G^(2/3).
+
+        Args:
+            gradient_norm: G.
+
+        Raises:
+            InvalidInput: if no pair is known or G is not positive.
 
         >>> from stablestep.problem import Cosh
         >>> Cosh(3, a=0.5).best_L1(gradient_norm=10.0)
@@ -132,7 +143,12 @@ class SumProblem(Problem):
         return self._mean_gradient(x, cast_like(x, self.data))
 
     def batch_gradient(self, x: Vector, indices: Int[Array, " b"]) -> Vector:
-        """The mean gradient of the terms `indices` (integers [b], repeats allowed)."""
+        """The mean gradient [d] of some terms.
+
+        Args:
+            x: [d].
+            indices: which terms: integers [b] in [0, n), repeats allowed.
+        """
         batch = jax.tree.map(lambda leaf: jnp.asarray(leaf)[indices], self.data)
         return self._mean_gradient(x, cast_like(x, batch))
 

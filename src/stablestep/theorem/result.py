@@ -49,19 +49,40 @@ class Result(abc.ABC):
 
     @abc.abstractmethod
     def assumptions(self, c: Constants, **options) -> tuple[Hypothesis, ...]:
-        """What it assumes of the constants, beside what it knows of memory."""
+        """What it assumes of the constants, beside what it knows of memory; `options` are those of `theorem.Variant`."""
 
     @abc.abstractmethod
     def step_limit(self, c: Constants, gradient_norm: float | None, epsilon: float | None, **options) -> float:
-        """The largest ηη_t; ∞ where the result asks for nothing."""
+        """The largest ηη_t; ∞ where the result asks for nothing.
+
+        Args:
+            c: the constants.
+            gradient_norm: ‖∇f(X_t)‖ of the path itself; None for results that do not depend on it.
+            epsilon: ε in (0, 1), of the results that have one.
+
+        Raises:
+            InvalidInput: outside the hypotheses.
+        """
 
     @abc.abstractmethod
     def bound(self, c: Constants, **options) -> float:
-        """The right-hand side."""
+        """The right-hand side, in units of `measure`.
+
+        Args:
+            c: the constants, with the initial gap unless that is given.
+            options: eta, phi1 and phi2 (η, ∫₀ᵗ η_s ds and ∫₀ᵗ η_s² ds) of a result on an SDE, what `needs` says of a discrete one.
+
+        Raises:
+            InvalidInput: outside the hypotheses, or where these numbers prove that a step exceeds the limit.
+        """
 
     @abc.abstractmethod
     def density(self, c: Constants, **options):
-        """The density of the random time at times where the schedule is `eta_t`; in discrete time the probability of each iteration."""
+        """The density of the random time at times where the schedule is `eta_t`; in discrete time the probability of each iteration.
+
+        Raises:
+            InvalidInput: as `bound`.
+        """
 
     def memory(self, c: Constants) -> Hypothesis:
         """That nothing remembers, or only what this result knows: every other one raises."""
