@@ -104,5 +104,15 @@ Algebra = type[Diagonals] | type[Dense]
 
 def sandwich(left: np.ndarray, blocks: Block) -> Block:
     """left · blocks · leftᵀ, a small matrix [a, b] of numbers around blocks [b, b, …]."""
-    half = np.tensordot(left, blocks, 1)
-    return np.moveaxis(np.tensordot(left, half, ([1], [1])), 0, 1)
+    flat = blocks.reshape(left.shape[1] ** 2, -1)
+    return (np.kron(left, left) @ flat).reshape(len(left), len(left), *blocks.shape[2:])
+
+
+def weighed(vector: np.ndarray, blocks: Block) -> Block:
+    """vectorᵀ blocks vector, one block."""
+    return (np.kron(vector, vector) @ blocks.reshape(len(vector) ** 2, -1)).reshape(blocks.shape[2:])
+
+
+def symmetric(algebra: Algebra, blocks: Block) -> Block:
+    """The symmetric part of blocks [a, a, …]."""
+    return (blocks + np.swapaxes(algebra.transposed(blocks), 0, 1)) / 2

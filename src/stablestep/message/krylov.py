@@ -8,7 +8,7 @@ import numpy as np
 from scipy.sparse.linalg import ArpackError, LinearOperator, eigs, gmres
 
 from stablestep.errors import InvalidInput
-from stablestep.message.algebra import Block
+from stablestep.message.algebra import Block, symmetric
 from stablestep.message.resolvent import Pair, Resolvent
 from stablestep.message.response import common_hessian, mean_maps, whole_mean_map
 
@@ -37,7 +37,7 @@ class Krylov(Resolvent):
     @cached_property
     def excess(self):
         """The spectral radius of L⁻¹V, less 1."""
-        grown = self._operator(lambda pair: _minus(pair, self._without_masks(self._residual(pair))))
+        grown = self._operator(self._grown)
         first = self.inside.flat.ravel()
         if np.linalg.norm(grown @ first) <= 1e-12 * np.linalg.norm(first):
             return -1.0
@@ -51,6 +51,10 @@ class Krylov(Resolvent):
         return LinearOperator(
             (math.prod(shape),) * 2, lambda v: function(self.inside.like(v.reshape(shape))).flat.ravel(), dtype=float
         )
+
+    def _grown(self, pair: Pair) -> Pair:
+        pair = Pair(symmetric(self.recursion.algebra, pair.second), pair.apart)
+        return _minus(pair, self._without_masks(self._residual(pair)))
 
     def _residual(self, pair: Pair) -> Pair:
         return _minus(pair, self.apply(pair))

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from stablestep.message.algebra import Algebra, Block, Dense, Diagonals, Vectors, sandwich
+from stablestep.message.algebra import Algebra, Block, Dense, Diagonals, Vectors, sandwich, symmetric, weighed
 from stablestep.message.landscape import Landscape, Spread, landscape, spread
 from stablestep.message.linear import Agent, Passage, agent, turning, weights
 from stablestep.setup import Agents, Setup
@@ -212,7 +212,7 @@ class Recursion:
             noise = self._noise(crew, second[self.blocks + group, self.blocks + group], powers, group)
             passage, hears = wiring.passages[group], wiring.noise[group]
             inputs = self._inputs(moments, second, group) + _times(hears, noise)
-            drawn = self.algebra.masked(crew.weights, np.tensordot(np.outer(passage.look, passage.look), inputs, 2))
+            drawn = self.algebra.masked(crew.weights, weighed(passage.look, inputs))
             means = passage.mean(crew.gain)
             # What one agent's noise and mask add to its memories and its message.
             fresh = _times(means @ hears, noise) + _times(passage.push, drawn)
@@ -242,10 +242,12 @@ class Recursion:
         slopes = [crew.landscape.slope for crew in self.linear.crews]
         gradients = [self._gradient(crew, moments.mean[0]) for crew in self.linear.crews]
         size = self.blocks
+        # Only of symmetric moments are these the moments of gradients: what rounding adds must not grow.
+        inner = symmetric(algebra, moments.second)
         second = np.empty((size + count, size + count, *moments.second.shape[2:]))
-        second[:size, :size] = moments.second
+        second[:size, :size] = inner
         for g, (hessian, slope) in enumerate(zip(hessians, slopes, strict=True)):
-            across = algebra.left(hessian, moments.second[0])
+            across = algebra.left(hessian, inner[0])
             if np.any(slope):
                 across = across + algebra.outer(slope, moments.mean)
             second[size + g, :size] = across

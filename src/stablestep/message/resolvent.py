@@ -69,14 +69,10 @@ class Resolvent(abc.ABC):
         return all(_positive(self.recursion.algebra.joined(block)) for block in pair.blocks if len(block))
 
     def apply(self, pair: Pair, powers=None) -> Pair:
-        """T, of the symmetric part: the recursion knows no other."""
+        """T."""
         mean = np.zeros((self.recursion.blocks, self.recursion.linear.dim))
-        second, *apart = map(self._symmetric, pair.blocks)
-        after = self.recursion.step(Moments(mean, second, tuple(apart)), powers=powers)
+        after = self.recursion.step(Moments(mean, pair.second, pair.apart), powers=powers)
         return Pair(after.second, after.apart)
-
-    def _symmetric(self, block: Block) -> Block:
-        return (block + np.swapaxes(self.recursion.algebra.transposed(block), 0, 1)) / 2
 
 
 def _positive(matrices: np.ndarray) -> bool:
