@@ -20,7 +20,9 @@ def test_one_hessian_gives_one_and_the_spread_of_the_centres(seed):
     points = np.random.default_rng(seed).normal(size=(20, 2)) * 5
     found = dissimilarity(bowls(points))
     assert found.B2.value == pytest.approx(1, abs=1e-9) and found.zeta2.value == pytest.approx(SPREAD, rel=1e-9)
-    assert found.pair == (found.B2.value, found.zeta2.value) and found.zeta2.low * (1 - 1e-9) <= SPREAD <= found.zeta2.high * (1 + 1e-9)
+    assert found.pair == (found.B2.value, found.zeta2.value) and found.zeta2.low * (
+        1 - 1e-9
+    ) <= SPREAD <= found.zeta2.high * (1 + 1e-9)
 
 
 def test_it_holds_at_every_point_and_less_would_not(seed):
@@ -66,7 +68,7 @@ BAD = [
     (GOOD[:2], {}, r"gradients has shape \(2, 3, 2\).*at least 3 points and 2 clients"),
     (GOOD[:, :1], {}, "2 clients"),
     (GOOD[0], {}, r"gradients has shape \(3, 2\)"),
-    (np.where(GOOD == GOOD[0, 0, 0], np.nan, GOOD), {}, "not finite"),
+    (np.where(GOOD[0, 0, 0] == GOOD, np.nan, GOOD), {}, "not finite"),
     (GOOD, {"noise": -1.0}, "noise is -1.0, but must be a variance of at least 0"),
     (GOOD, {"noise": [1.0, 2.0]}, "one for each of the 4 points"),
     (GOOD, {"noise": np.nan}, "noise is nan"),

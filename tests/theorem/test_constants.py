@@ -175,7 +175,10 @@ BAD = [
     (of(Agents(1, None, TopK(1))), "TopK is biased"),
     (of(Agents(1, StudentT(1.5))), "df = 1.5.*df > 2"),
     (of(Agents(1, Minibatch(1)), problem=SUM), "affine variance.*estimate"),
-    (of(Agents(1), Agents(1, problem=Quadratic([1.0, 1.0]))), r"not known; give dissimilarity=\(𝔅², ζ²\), which estimate.dissimilarity measures"),
+    (
+        of(Agents(1), Agents(1, problem=Quadratic([1.0, 1.0]))),
+        r"not known; give dissimilarity=\(𝔅², ζ²\), which estimate.dissimilarity measures",
+    ),
     (of(Agents(1, None, BERNOULLI), Agents(1, None, BERNOULLI, mask="shared")), "mix mask"),
     (of(Agents(1, StudentT(1.0), Sign()), Agents(1, StudentT(3.0), Identity())), "mix signs and unbiased"),
     (of(Agents(1, StudentT(1.0), Sign()), Agents(1, StudentT(3.0), Sign())), r"nu = \[1\.0, 3\.0\].*same df"),

@@ -154,9 +154,15 @@ def test_what_is_chosen_for_memory_and_other_steps(values, name):
     ("values", "message"),
     [
         ({"memory": "Adam"}, "Adam"),
-        ({"memory": "EF21", "alpha": 0.5}, "no result covers EF21 with plain steps; discrete.normalized-ef21 is the nearest"),
+        (
+            {"memory": "EF21", "alpha": 0.5},
+            "no result covers EF21 with plain steps; discrete.normalized-ef21 is the nearest",
+        ),
         ({"memory": "ErrorFeedback", "alpha": 0.5, "L1": 1}, "ef needs a bounded Hessian, but L1 is 1; use a pair"),
-        ({"memory": "ErrorFeedback", "alpha": 0.5, "normalized": True}, "ef is about EF with plain steps, but these are normalized"),
+        (
+            {"memory": "ErrorFeedback", "alpha": 0.5, "normalized": True},
+            "ef is about EF with plain steps, but these are normalized",
+        ),
         ({"beta": 0.5, "alpha": 0.5}, "HeavyBall and error feedback"),
         ({"nu": 1, "scale_max": 1, "dissimilarity": (2.0, 1.0)}, "vote for a median"),
         ({"clip": 1.0, "dissimilarity": (2.0, 1.0)}, "balance at another point than the minimum"),

@@ -14,7 +14,9 @@ from stablestep.theorem import Constants, bound, constants, covered, result, ste
 NAME = "discrete.clip"
 
 
-@pytest.mark.parametrize(("threshold", "limit", "monotone"), [(0.1, 1.7157, 1.997), (1.0, 0.76269, 1.763), (5.0, 0.22211, 0.926)])
+@pytest.mark.parametrize(
+    ("threshold", "limit", "monotone"), [(0.1, 1.7157, 1.997), (1.0, 0.76269, 1.763), (5.0, 0.22211, 0.926)]
+)
 def test_limits(threshold, limit, monotone):
     """theory2 section 5, ε → 1, with the largest step that is monotone on cosh."""
     c = Constants(L0=1, L1=1, dim=1, clip=threshold)
@@ -38,7 +40,10 @@ def test_the_bound_holds(threshold, epsilon):
     c = Constants(L0=1, L1=1, dim=1, clip=threshold, initial_gap=np.cosh(4) - 1)
     eta = step_limit(NAME, c, epsilon=epsilon)
     norms = descent(np.sinh, 4.0, eta, threshold)
-    measured, found = np.mean(result(NAME).measure(c, norms)), bound(NAME, c, eta=eta, steps=len(norms), epsilon=epsilon)
+    measured, found = (
+        np.mean(result(NAME).measure(c, norms)),
+        bound(NAME, c, eta=eta, steps=len(norms), epsilon=epsilon),
+    )
     assert 0.05 * found < measured <= found
     assert norms.mean() <= result(NAME).gradient_norm_bound(c, found)
 
@@ -98,5 +103,7 @@ def test_other_results_do_not_know_clipping():
             covered(Setup(Cosh(3, a=1.0), *agents), 1.0)
     with pytest.raises(InvalidInput, match="clip at different thresholds"):
         constants(Setup(Cosh(3, a=1.0), Agents(1), Agents(1, None, LocalClip(Identity(), threshold=1.0))), L1=1.0)
-    with pytest.raises(InvalidInput, match=r"4\.2 is about DCSGD with plain steps, but these are made of gradients clipped at 1\.0"):
+    with pytest.raises(
+        InvalidInput, match=r"4\.2 is about DCSGD with plain steps, but these are made of gradients clipped at 1\.0"
+    ):
         step_limit("4.2", Constants(L0=1, L1=1, dim=1, clip=1.0), 1.0, 0.5)

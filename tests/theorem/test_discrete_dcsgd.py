@@ -40,7 +40,9 @@ def test_own_masks_solve_the_equation():
     assert step_limit(NAME, c, 5.0, 0.5) < step_limit("4.2", c, 5.0, 0.5)
 
 
-@pytest.mark.parametrize("c", [ALONE, Constants(L0=1, L1=2, dim=10, omega=4.0, count=3), Constants(L0=3, L1=0, dim=1, omega=4.0)])
+@pytest.mark.parametrize(
+    "c", [ALONE, Constants(L0=1, L1=2, dim=10, omega=4.0, count=3), Constants(L0=3, L1=0, dim=1, omega=4.0)]
+)
 def test_the_normalized_form_obeys_the_equation(c):
     a, b = result(NAME).normalization(c, 0.5)
     for norm in (0.0, 0.3, 10.0, 1e4):
@@ -74,11 +76,15 @@ def test_on_the_quartic(x0, epsilon, seed):
         norm = jnp.linalg.norm(x**3)
         return norm**2 / (offset + slope * norm)
 
-    run = simulate(setup, schedule=rule, x0=x0, steps=steps, runs=200, seed=seed, observe=spent, record=list(range(steps + 1)))
+    run = simulate(
+        setup, schedule=rule, x0=x0, steps=steps, runs=200, seed=seed, observe=spent, record=list(range(steps + 1))
+    )
     total = float(run.observed.mean("run")[:-1].sum())
     right = c.initial_gap / (1 - epsilon)
     assert 0.05 * right < total <= right
-    assert right == pytest.approx({(0.5, 0.9): 1.5625, (2.0, 0.9): 400, (10.0, 0.9): 250000, (0.5, 0.5): 0.3125}[x0, epsilon])
+    assert right == pytest.approx(
+        {(0.5, 0.9): 1.5625, (2.0, 0.9): 400, (10.0, 0.9): 250000, (0.5, 0.5): 0.3125}[x0, epsilon]
+    )
 
 
 BAD = [
@@ -102,7 +108,10 @@ def test_more_bad_input():
         (lambda: step_limit(NAME, ALONE, 1.0), "needs an epsilon"),
         (lambda: step_limit(NAME, ALONE, None, 0.5), "depends on the gradient norm; give gradient_norm"),
         (lambda: step_limit(NAME, natural, 1.0, 0.5), "masks is False"),
-        (lambda: bound(NAME, ALONE, eta=0.2, steps=3, epsilon=0.5, initial_gap=1.0), r"steps up to 0\.1525, .* is 0\.2"),
+        (
+            lambda: bound(NAME, ALONE, eta=0.2, steps=3, epsilon=0.5, initial_gap=1.0),
+            r"steps up to 0\.1525, .* is 0\.2",
+        ),
     ):
         with pytest.raises(InvalidInput, match=message):
             wrong()

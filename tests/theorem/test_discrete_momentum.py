@@ -35,7 +35,9 @@ def test_the_bound_holds_in_effective_steps(average, seed):
     import jax.numpy as jnp
 
     setup = Setup(
-        Quadratic([1.0, 0.3]), Agents(2, Gaussian(0.3, 0.2), RandomSparsification(2.0)), server=HeavyBall(0.8, average=average)
+        Quadratic([1.0, 0.3]),
+        Agents(2, Gaussian(0.3, 0.2), RandomSparsification(2.0)),
+        server=HeavyBall(0.8, average=average),
     )
     c, found = constants(setup, L1=0.0, x0=1.0), covered(setup, 1.0)
     assert found.result.name == NAME and found.step * c.speed == pytest.approx(step_limit(NAME, c), rel=1e-12)

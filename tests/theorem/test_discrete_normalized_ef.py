@@ -60,8 +60,14 @@ def test_bad_input():
         (lambda: step_limit(NAME, of(count=2)), "about one client, but there are 2; use discrete.normalized-ef21"),
         (lambda: step_limit(NAME, of(alpha_surely=False)), "contracts for every draw, but alpha_surely is False"),
         (lambda: step_limit(NAME, of(sigma1_sq=1.0)), "without noise"),
-        (lambda: step_limit(NAME, of(memory="ErrorFeedback")), "about ErrorFeedback of the normalized gradient, but memory is ErrorFeedback"),
-        (lambda: step_limit(NAME, of(dissimilarity=(1.0, 1.0))), "use discrete.normalized-ef21, which knows such clients"),
+        (
+            lambda: step_limit(NAME, of(memory="ErrorFeedback")),
+            "about ErrorFeedback of the normalized gradient, but memory is ErrorFeedback",
+        ),
+        (
+            lambda: step_limit(NAME, of(dissimilarity=(1.0, 1.0))),
+            "use discrete.normalized-ef21, which knows such clients",
+        ),
         (lambda: covered(setup, 1.0, normalized=True), "ef is about EF with plain steps, but these are normalized"),
     ):
         with pytest.raises(InvalidInput, match=message) as caught:

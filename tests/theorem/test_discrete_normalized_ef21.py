@@ -73,7 +73,9 @@ def test_of_a_setup():
     setup = Setup(Cosh(4, a=1.0), Agents(2, compressor=EF21(TopK(k=1), warm=True)))
     c = constants(setup, L1=1.0, x0=1.0, normalized=True)
     assert (c.alpha, c.memory, covered(setup, 1.0, normalized=True).result.name) == (0.25, "EF21", NAME)
-    run = simulate(setup, schedule=schedule.Normalized(schedule.Constant(0.02)), x0=1.0, steps=200, runs=1, dtype="float64")
+    run = simulate(
+        setup, schedule=schedule.Normalized(schedule.Constant(0.02)), x0=1.0, steps=200, runs=1, dtype="float64"
+    )
     found = bound(NAME, c, eta=0.02, steps=200, initial_error=0.0)
     assert 0.2 * found < float(run.gradient_norm_mean[:-1].mean()) <= found
 
@@ -83,14 +85,19 @@ def test_without_the_memory_it_would_be_false():
     norms = ef21([lambda x: x], np.linspace(0.1, 0.3, 10), 0.05, 5000, top)
     quadratic = {"L0": 1, "L1": 0, "dim": 10, "initial_gap": 0.5 * float(np.sum(np.linspace(0.1, 0.3, 10) ** 2))}
     right = bound(NAME, Constants(**quadratic, alpha=0.1), eta=0.05, steps=5000, initial_error=0.0)
-    assert norms.mean() <= right and norms.mean() > bound("discrete.normalized", Constants(**quadratic), eta=0.05, steps=5000)
+    assert norms.mean() <= right and norms.mean() > bound(
+        "discrete.normalized", Constants(**quadratic), eta=0.05, steps=5000
+    )
 
 
 def test_bad_input():
     masks = Setup(Cosh(4, a=1.0), Agents(2, compressor=EF21(RandomSparsification(3.0, scaled=False))))
     assert covered(masks, 1.0, normalized=True).constants.alpha_surely is False
     for wrong, message in (
-        (lambda: bound(NAME, of(initial_gap=1.0), eta=0.08, steps=5, initial_error=0.0), r"steps below 0\.07186, .* is 0\.08"),
+        (
+            lambda: bound(NAME, of(initial_gap=1.0), eta=0.08, steps=5, initial_error=0.0),
+            r"steps below 0\.07186, .* is 0\.08",
+        ),
         (lambda: bound(NAME, of(initial_gap=1.0), eta=0.01, steps=5), "initial_error is missing"),
         (lambda: step_limit(NAME, of(sigma0_sq=1.0)), "about gradients without noise"),
         (lambda: of(dissimilarity=(0.5, 0.0)), "𝔅² = 0.5"),

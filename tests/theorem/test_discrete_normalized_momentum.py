@@ -48,7 +48,9 @@ def test_the_bound_holds(beta, warm, seed):
     setup = Setup(Cosh(4, a=1.0), Agents(1), server=HeavyBall(beta, average=True, warm=warm))
     c, eta = constants(setup, L1=1.0, x0=1.0, normalized=True), 0.02
     assert covered(setup, 1.0, normalized=True).result.name == NAME
-    run = simulate(setup, schedule=schedule.Normalized(schedule.Constant(eta)), x0=1.0, steps=200, runs=1, dtype="float64")
+    run = simulate(
+        setup, schedule=schedule.Normalized(schedule.Constant(eta)), x0=1.0, steps=200, runs=1, dtype="float64"
+    )
     measured = float(run.gradient_norm_mean[:-1].mean())
     start = 0.0 if warm else beta * 2 * np.sinh(1.0)
     found = bound(NAME, c, eta=eta, steps=200, initial_error=start)
@@ -60,14 +62,19 @@ def test_without_the_memory_it_would_be_false():
     norms = averaged(lambda x: x, np.array([0.3, 0.2]), 0.05, 20000, 0.95, turn=unit, m=np.array([0.3, 0.2]))
     quadratic = {"L0": 1, "L1": 0, "dim": 2, "initial_gap": 0.065}
     right = bound(NAME, Constants(**quadratic, beta=0.95), eta=0.05, steps=20000, initial_error=0.0)
-    assert norms.mean() <= right and norms.mean() > bound("discrete.normalized", Constants(**quadratic), eta=0.05, steps=20000)
+    assert norms.mean() <= right and norms.mean() > bound(
+        "discrete.normalized", Constants(**quadratic), eta=0.05, steps=20000
+    )
 
 
 def test_bad_input():
     setup = Setup(Quadratic([1.0]), Agents(1), server=HeavyBall(0.9, nesterov=True))
     for wrong, message in (
         (lambda: bound(NAME, of(0.9, initial_gap=1.0), eta=0.06, steps=5, initial_error=0.0), r"steps below 0\.05266"),
-        (lambda: bound(NAME, of(0.9, initial_gap=1.0), eta=0.01, steps=5), "initial_error is missing; .* needs δ0 = β‖m_0"),
+        (
+            lambda: bound(NAME, of(0.9, initial_gap=1.0), eta=0.01, steps=5),
+            "initial_error is missing; .* needs δ0 = β‖m_0",
+        ),
         (lambda: bound(NAME, of(0.9), eta=0.01, steps=5, initial_error=-1.0), "initial_gap is missing"),
         (lambda: bound(NAME, of(0.9, initial_gap=1.0), eta=0.01, steps=5, initial_error=-1.0), "initial_error is -1.0"),
         (lambda: step_limit(NAME, of(0.9, omega=2.0)), "does not grow with the gradient, but A is 2"),

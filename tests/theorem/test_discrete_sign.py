@@ -82,7 +82,11 @@ def test_the_gradient_norm_that_a_bound_allows():
 
 
 BAD = [
-    ({}, {"eta": 1.3, "steps": 10}, r"discrete.sign says nothing here: it allows steps below 1\.256, .* is 1\.3; use a smaller"),
+    (
+        {},
+        {"eta": 1.3, "steps": 10},
+        r"discrete.sign says nothing here: it allows steps below 1\.256, .* is 1\.3; use a smaller",
+    ),
     ({}, {"steps": [0.1, 2.0]}, "largest step is 2;"),
     ({}, {"eta": 0.1}, "is about discrete steps; give eta and steps=K"),
     ({}, {"eta": 0.1, "phi1": 1.0, "phi2": 1.0, "steps": 3}, "not about φ¹ and φ²"),
@@ -91,7 +95,11 @@ BAD = [
     ({}, {"eta": "1", "steps": 3}, 'eta is "1"'),
     ({"nu": 0.5}, {"eta": 0.1, "steps": 3}, "needs nu ≥ 1, but nu is 0.5"),
     ({"nu": None, "scale_max": None}, {"eta": 0.1, "steps": 3}, "needs Student-t noise"),
-    ({"dissimilarity": (1.0, 2.0)}, {"eta": 0.1, "steps": 3}, r"dissimilarity is \(1.0, 2.0\); the signs of unlike clients vote"),
+    (
+        {"dissimilarity": (1.0, 2.0)},
+        {"eta": 0.1, "steps": 3},
+        r"dissimilarity is \(1.0, 2.0\); the signs of unlike clients vote",
+    ),
     ({"dissimilarity": (0.9, 2.0)}, {"eta": 0.1, "steps": 3}, "𝔅² = 0.9.*at least 1"),
     ({}, {"eta": 0.1, "steps": 3, "form": "printed"}, "one form only"),
     ({}, {"eta": 0.1, "steps": 3, "initial_gap": None}, "initial_gap is missing"),

@@ -11,7 +11,9 @@ NAME = "discrete.sign-average"
 
 
 def of(beta, L1=1.0, dim=1, **more):
-    return Constants(**({"L0": 1.0, "L1": L1, "dim": dim, "nu": 1.0, "scale_max": 1.0, "beta": beta, "initial_gap": 2.0} | more))
+    return Constants(
+        **({"L0": 1.0, "L1": L1, "dim": dim, "nu": 1.0, "scale_max": 1.0, "beta": beta, "initial_gap": 2.0} | more)
+    )
 
 
 def test_without_momentum_it_is_the_theorem_on_signs():
@@ -40,7 +42,9 @@ def test_the_bound_holds(beta, gradient, x0, gap, L1, seed):
     generator, c, eta, count = np.random.default_rng(seed), of(beta, L1), 0.01, 3000
     total = []
     for _ in range(10):
-        norms = averaged(gradient, np.array([x0]), eta, count, beta, np.sign, noise=lambda: generator.standard_cauchy(1))
+        norms = averaged(
+            gradient, np.array([x0]), eta, count, beta, np.sign, noise=lambda: generator.standard_cauchy(1)
+        )
         total.append(np.mean(result(NAME).measure(c, norms)))
     found = bound(NAME, c, eta=eta, steps=count, initial_gap=gap)
     assert np.mean(total) <= found and np.mean(total) > 0.1 * found

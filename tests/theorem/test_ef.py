@@ -79,10 +79,17 @@ def test_the_floor_of_unlike_clients_needs_zeta():
     zeta = float(np.mean(np.sum((CENTRES - CENTRES.mean(0)) ** 2, axis=1)))
     norms = feedback(gradients, CENTRES.mean(0), 0.05, 4000, top)
     given = {"eta": 0.05, "steps": 4000, "initial_gap": 0.0}
-    assert bound("ef", of(count=3), **given) == 0 < np.mean(norms**2) <= bound("ef", of(count=3, dissimilarity=(1.0, zeta)), **given)
+    assert (
+        bound("ef", of(count=3), **given)
+        == 0
+        < np.mean(norms**2)
+        <= bound("ef", of(count=3, dissimilarity=(1.0, zeta)), **given)
+    )
 
 
-@pytest.mark.parametrize("inner", [TopK(k=1), ScaledSign(), RandomSparsification(3.0, scaled=False)], ids=lambda one: one.name)
+@pytest.mark.parametrize(
+    "inner", [TopK(k=1), ScaledSign(), RandomSparsification(3.0, scaled=False)], ids=lambda one: one.name
+)
 def test_of_a_setup_with_noise(inner, seed):
     """The product's own simulation, constants read off the setup."""
     import jax.numpy as jnp
@@ -106,7 +113,10 @@ def test_without_the_memory_it_would_be_false():
 
 BAD = [
     (lambda: step_limit("ef", of(L1=1.0)), r"needs a bounded Hessian, but L1 is 1; use a pair \(L0, 0\)"),
-    (lambda: bound("ef", of(), eta=0.2, steps=5, initial_gap=1.0), r"steps below 0\.1432, .* is 0\.2; use a smaller eta"),
+    (
+        lambda: bound("ef", of(), eta=0.2, steps=5, initial_gap=1.0),
+        r"steps below 0\.1432, .* is 0\.2; use a smaller eta",
+    ),
     (lambda: bound("ef", of(), steps=[0.1, 0.05], initial_gap=1.0), "about a constant step"),
     (lambda: step_limit("ef", of(memory="EF21")), "ef is about ErrorFeedback, but memory is EF21; leave"),
     (lambda: step_limit("ef", Constants(L0=1, L1=0, dim=4)), "but memory is None; give alpha"),
@@ -115,7 +125,10 @@ BAD = [
     (lambda: necessary(Constants(L0=1, L1=0, dim=4)), "alpha is missing"),
     (lambda: of(dissimilarity=3.0), "dissimilarity is 3.0, but must be a pair"),
     (lambda: of(dissimilarity=(1.0, -1.0)), r"dissimilarity\[1\] is -1.0"),
-    (lambda: covered(Setup(Quadratic([1.0] * 4), Agents(1, None, EF21(TopK(k=1)))), 1.0), "no result covers EF21 with plain steps"),
+    (
+        lambda: covered(Setup(Quadratic([1.0] * 4), Agents(1, None, EF21(TopK(k=1)))), 1.0),
+        "no result covers EF21 with plain steps",
+    ),
     (lambda: covered(Setup(Quartic(4), Agents(1, None, ErrorFeedback(TopK(k=1)))), 1.0), "needs a bounded Hessian"),
 ]
 

@@ -15,17 +15,29 @@ APART = dissimilarity(NORMS[:, None, None] + np.array([[-1.0], [1.0]]) * (1 + 0.
 
 def test_every_number_is_that_of_its_estimate():
     c = constants_from(SMOOTH, SPREAD, dissimilarity=APART, dim=10, count=4, omega=3.0)
-    assert (c.L0, c.L1, c.sigma0_sq[0], c.sigma1_sq[3]) == (SMOOTH.L0.value, SMOOTH.L1.value, SPREAD.sigma0_sq.value, SPREAD.sigma1_sq.value)
+    assert (c.L0, c.L1, c.sigma0_sq[0], c.sigma1_sq[3]) == (
+        SMOOTH.L0.value,
+        SMOOTH.L1.value,
+        SPREAD.sigma0_sq.value,
+        SPREAD.sigma1_sq.value,
+    )
     assert c.dissimilarity == APART.pair and (c.dim, c.agents, c.omega[0]) == (10, 4, 3.0)
     by_hand = Constants(
-        L0=c.L0, L1=c.L1, dim=10, count=4, omega=3.0, sigma0_sq=c.sigma0_sq, sigma1_sq=c.sigma1_sq, dissimilarity=APART.pair
+        L0=c.L0,
+        L1=c.L1,
+        dim=10,
+        count=4,
+        omega=3.0,
+        sigma0_sq=c.sigma0_sq,
+        sigma1_sq=c.sigma1_sq,
+        dissimilarity=APART.pair,
     )
     assert step_limit("4.2", c, 2.0, 0.5) == step_limit("4.2", by_hand, 2.0, 0.5)
 
 
 def test_the_cautious_end_allows_no_larger_step():
     plain, cautious = (constants_from(SMOOTH, SPREAD, dim=10, end=end) for end in ("value", "high"))
-    assert cautious.L0 == SMOOTH.L0.high and cautious.sigma1_sq[0] == SPREAD.sigma1_sq.high
+    assert SMOOTH.L0.high == cautious.L0 and cautious.sigma1_sq[0] == SPREAD.sigma1_sq.high
     assert step_limit("4.2", cautious, 2.0, 0.5) < step_limit("4.2", plain, 2.0, 0.5)
 
 
@@ -37,7 +49,10 @@ def test_signs_take_the_tail(seed):
 
 
 BAD = [
-    (lambda: constants_from(SPREAD, dim=1), r"smoothness has no L0 that is an estimate; give what estimate.smoothness\(…\) returns"),
+    (
+        lambda: constants_from(SPREAD, dim=1),
+        r"smoothness has no L0 that is an estimate; give what estimate.smoothness\(…\) returns",
+    ),
     (lambda: constants_from(SMOOTH, 0.5, dim=1), "variance has no sigma0_sq"),
     (lambda: constants_from(SMOOTH, SPREAD, sigma0_sq=1.0, dim=1), "sigma0_sq is given by an estimate and by hand"),
     (lambda: constants_from(SMOOTH, end="low", dim=1), 'end is "low", but must be "value" or "high"'),

@@ -42,7 +42,9 @@ def test_a_step_of_the_exponential_attains_the_remainder():
         true = math.exp(0.3 + length) - math.exp(0.3) * (1 + length)
         assert true == pytest.approx(math.exp(0.3) * float(psi(length, 1.0)), rel=1e-12)
         assert true > 1.03 * math.exp(0.3) * length**2 / 2
-        assert math.exp(0.3 + length) - math.exp(0.3) == pytest.approx(math.exp(0.3) * float(stretch(length, 1.0)), rel=1e-12)
+        assert math.exp(0.3 + length) - math.exp(0.3) == pytest.approx(
+            math.exp(0.3) * float(stretch(length, 1.0)), rel=1e-12
+        )
 
 
 def test_steps_of_cosh_lie_below_it(seed):

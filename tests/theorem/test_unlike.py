@@ -79,7 +79,16 @@ def test_the_trace_is_below_what_the_theorem_takes(seed):
     assert worst > 0
 
 
-SURVIVES = {"4.1", "4.2", "ef", "momentum", "discrete.momentum", "discrete.normalized", "discrete.normalized-momentum", "discrete.normalized-ef21"}
+SURVIVES = {
+    "4.1",
+    "4.2",
+    "ef",
+    "momentum",
+    "discrete.momentum",
+    "discrete.normalized",
+    "discrete.normalized-momentum",
+    "discrete.normalized-ef21",
+}
 
 
 @pytest.mark.parametrize("name", [one.name for one in results()])
@@ -112,7 +121,11 @@ def test_quadratics_about_one_point_know_theirs():
     """H = 2I, mean H_i² = 5I: 𝔅² = 5/4; f's own smoothness is 2, every client's 3."""
     setup = Setup(None, Agents(2, problem=ONE), Agents(2, problem=TWO, compressor=RandomSparsification(1.0)))
     c = constants(setup, L1=0.0, x0=1.0)
-    assert c.dissimilarity == pytest.approx((1.25, 0.0)) and (c.L0, c.smoothness, c.initial_gap) == (3.0, (2.0, 0.0), 2.0)
+    assert c.dissimilarity == pytest.approx((1.25, 0.0)) and (c.L0, c.smoothness, c.initial_gap) == (
+        3.0,
+        (2.0, 0.0),
+        2.0,
+    )
     assert covered(setup, 1.0).result.name == "4.2"
     assert covered(setup, 1.0).step == pytest.approx(2 / (2 * (1 + 1.25 / 4)))
     equal = Setup(None, Agents(2, problem=ONE), Agents(2, problem=Quadratic([1.0, 3.0])))
@@ -125,16 +138,34 @@ def test_given_dissimilarity():
     assert c.dissimilarity == (2.0, 0.5) and c.mean_smoothness is None and c.L0 == 4.0
     for wrong, message in (
         (lambda: constants(setup, L1=1.0), r"not known; give dissimilarity=\(𝔅², ζ²\)"),
-        (lambda: constants(Setup(None, Agents(1, problem=Quadratic([1.0, -1.0])), Agents(1, problem=Quadratic([-1.0, 1.0]))), L1=0.0), "not known"),
         (
             lambda: constants(
-                Setup(None, Agents(2, None, RandomSparsification(1.0), ONE, "shared"), Agents(2, None, RandomSparsification(1.0), TWO, "shared")),
+                Setup(None, Agents(1, problem=Quadratic([1.0, -1.0])), Agents(1, problem=Quadratic([-1.0, 1.0]))),
+                L1=0.0,
+            ),
+            "not known",
+        ),
+        (
+            lambda: constants(
+                Setup(
+                    None,
+                    Agents(2, None, RandomSparsification(1.0), ONE, "shared"),
+                    Agents(2, None, RandomSparsification(1.0), TWO, "shared"),
+                ),
                 L1=0.0,
             ),
             'mask="shared", each its own mask',
         ),
-        (lambda: covered(Setup(None, Agents(1, StudentT(1.0), Sign(), ONE), Agents(1, StudentT(1.0), Sign(), TWO)), 1.0), "vote for a median"),
-        (lambda: Constants(L0=1, L1=0, dim=1, omega=[1.0, 2.0], shared_mask=True, dissimilarity=(2.0, 0.0)), "share a mask only with the same ω"),
+        (
+            lambda: covered(
+                Setup(None, Agents(1, StudentT(1.0), Sign(), ONE), Agents(1, StudentT(1.0), Sign(), TWO)), 1.0
+            ),
+            "vote for a median",
+        ),
+        (
+            lambda: Constants(L0=1, L1=0, dim=1, omega=[1.0, 2.0], shared_mask=True, dissimilarity=(2.0, 0.0)),
+            "share a mask only with the same ω",
+        ),
     ):
         with pytest.raises(InvalidInput, match=message) as caught:
             wrong()

@@ -69,12 +69,17 @@ def _checked(gradients) -> Float[np.ndarray, "p n d"]:
         fits,
         f"gradients has shape {each.shape}, but must be (points, clients, coordinates) with at least 3 points and 2 clients.",
     )
-    require(bool(np.all(np.isfinite(each))), "gradients are not finite everywhere; leave points out at which a client diverged.")
+    require(
+        bool(np.all(np.isfinite(each))),
+        "gradients are not finite everywhere; leave points out at which a client diverged.",
+    )
     return each
 
 
 def _variance(noise, points: int) -> Float[np.ndarray, " p"]:
     variance = numbers("noise", noise)
     if variance.shape not in ((), (points,)) or not bool(np.all((variance >= 0) & np.isfinite(variance))):
-        raise InvalidInput(f"noise is {noise}, but must be a variance of at least 0, or one for each of the {points} points.")
+        raise InvalidInput(
+            f"noise is {noise}, but must be a variance of at least 0, or one for each of the {points} points."
+        )
     return np.broadcast_to(variance, (points,))

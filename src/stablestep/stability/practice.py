@@ -70,14 +70,18 @@ class Local:
         """η of h = ηλ."""
         return h / self.curvature if self.curvature > 0 else math.inf
 
-    def exact(self, method: str, h: float, formula: str, above: str = DIVERGES, normalization: str | None = None) -> Practice:
+    def exact(
+        self, method: str, h: float, formula: str, above: str = DIVERGES, normalization: str | None = None
+    ) -> Practice:
         """A row with one critical step."""
         needed = normalization or (YES if self.c.smoothness[1] > 0 else "no, the curvature is bounded")
         return Practice(method, needed, self.step(h), self.step(h), formula, above)
 
     def unlimited(self, method: str, normalization: str, above: str) -> Practice:
         """A row without a critical step."""
-        return Practice(method, normalization, math.inf, math.inf, "steps are bounded, however large the gradient", above)
+        return Practice(
+            method, normalization, math.inf, math.inf, "steps are bounded, however large the gradient", above
+        )
 
 
 def practice(setup: Setup, c: Constants, gradient_norm: float) -> Practice:
@@ -120,7 +124,9 @@ def _mask_feedback(at: Local) -> Practice:
     top, middle = 2 * n * p * (2 - p), n * p**2 + 4 * (1 - p)
     if kind is EF21:
         amplified = f"{DIVERGES}; below it noise is (2−p)/p = {(2 - p) / p:.3g} times that without compression"
-        return at.exact("EF21 of masks", top / (middle + own * (2 - p) ** 2), "2Np(2−p)/(λ(Np² + 4(1−p) + s(2−p)²))", amplified)
+        return at.exact(
+            "EF21 of masks", top / (middle + own * (2 - p) ** 2), "2Np(2−p)/(λ(Np² + 4(1−p) + s(2−p)²))", amplified
+        )
     linear, square = n * (middle + own * p * (2 - p)), 2 * own * (1 - p) * (n - 1)
     h = 2 * n * top / (linear + math.sqrt(linear**2 + 4 * square * n * top))
     return at.exact("error feedback of masks", h, "2Np(2−p)/(λ(Np² + 4(1−p))) where noise does not grow with ∇f", above)
@@ -153,7 +159,9 @@ def _clip(at: Local) -> Practice:
 
 
 def _signs(at: Local) -> Practice:
-    return at.unlimited("signs", "no: ηL1d ≲ 2 at most", f"it stays near f − f* ≈ {_floor(at):.3g} η on a quadratic (small η)")
+    return at.unlimited(
+        "signs", "no: ηL1d ≲ 2 at most", f"it stays near f − f* ≈ {_floor(at):.3g} η on a quadratic (small η)"
+    )
 
 
 def _floor(at: Local) -> float:
@@ -186,7 +194,9 @@ def _majority(at: Local) -> Practice:
 
 
 def _normalized(at: Local) -> Practice:
-    name = {None: "discrete.normalized", "EF21": "discrete.normalized-ef21"}.get(at.c.memory, "discrete.normalized-momentum")
+    name = {None: "discrete.normalized", "EF21": "discrete.normalized-ef21"}.get(
+        at.c.memory, "discrete.normalized-momentum"
+    )
     memory = "" if at.c.memory is None else " with memory"
     known = result(name).applies(at.c)
     limit = f", only η < {result(name).step_limit(at.c):.4g}" if known else ""

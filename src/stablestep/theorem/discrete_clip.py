@@ -40,7 +40,9 @@ class Clipped(Discrete):
 
     def assumed(self, c):
         return (
-            Hypothesis("a threshold", c.clip is not None, f"{self.name} needs a threshold; give clip in the constants."),
+            Hypothesis(
+                "a threshold", c.clip is not None, f"{self.name} needs a threshold; give clip in the constants."
+            ),
             noise_free(self.name, c),
             Hypothesis(
                 "no compression",

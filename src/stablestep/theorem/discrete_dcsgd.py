@@ -90,6 +90,4 @@ class Compressed(Discrete):
         )
 
 
-RESULT = Compressed(
-    name="discrete.dcsgd", method="DCSGD", reference="theory2 Thm D, the discrete form of P Thm 4.2"
-)
+RESULT = Compressed(name="discrete.dcsgd", method="DCSGD", reference="theory2 Thm D, the discrete form of P Thm 4.2")

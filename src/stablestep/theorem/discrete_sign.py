@@ -29,7 +29,9 @@ class Sign(Bounded):
         return MEDIAN
 
     def assumed(self, c):
-        return known_noise(self.name, c, any_tail=False, remedy="give the radius version of 4.3, an SDE result, radius=R")
+        return known_noise(
+            self.name, c, any_tail=False, remedy="give the radius version of 4.3, an SDE result, radius=R"
+        )
 
 
 RESULT = Sign(

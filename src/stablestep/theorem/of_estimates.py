@@ -39,7 +39,10 @@ def constants_from(
         "tail": (tail, ("nu",)),
     }
     found = {
-        name: _number(part, given, name, end) for part, (given, names) in parts.items() if given is not None for name in names
+        name: _number(part, given, name, end)
+        for part, (given, names) in parts.items()
+        if given is not None
+        for name in names
     }
     if dissimilarity is not None:
         found["dissimilarity"] = (found.pop("B2"), found.pop("zeta2"))

@@ -12,7 +12,7 @@ from stablestep.compressor import EF21, Compressor, ErrorFeedback, LocalClip, Mo
 from stablestep.errors import InvalidInput, at_least_zero, flag, require
 from stablestep.problem import Problem, Quadratic
 from stablestep.server import HeavyBall
-from stablestep.setup import Agents, Setup
+from stablestep.setup import Setup
 from stablestep.theorem.constants import Constants
 
 
@@ -68,7 +68,9 @@ def described(c: Constants, setup: Setup, normalized: bool = False) -> Constants
         InvalidInput: if they are of another number of agents or coordinates, or of another memory.
     """
     for name, given, own in (("count", c.agents, setup.count), ("dim", c.dim, setup.dim)):
-        require(given == own, f"constants have {name} = {given}, but the setup has {own}; give constants of this setup.")
+        require(
+            given == own, f"constants have {name} = {given}, but the setup has {own}; give constants of this setup."
+        )
     memory = _memory(setup, normalized)
     for name, own in memory.items():
         given = getattr(c, name)

@@ -21,7 +21,9 @@ def chi(u):
     u = np.asarray(u, float)
     far = np.maximum(u, 1.0)
     with np.errstate(over="ignore"):
-        return np.where(u < 1, np.polynomial.polynomial.polyval(np.minimum(u, 1.0), _TERMS), 2 * (np.expm1(far) - far) / far**2)
+        return np.where(
+            u < 1, np.polynomial.polynomial.polyval(np.minimum(u, 1.0), _TERMS), 2 * (np.expm1(far) - far) / far**2
+        )
 
 
 def psi(length, L1: float):

@@ -74,7 +74,11 @@ class Result(abc.ABC):
             )
         known = " or ".join(self.memories)
         given = c.memory is not None and (c.memory in self.memories or (c.memory == FEEDBACK and self.needs == "alpha"))
-        remedy = f"give {self.needs}" if c.memory is None else f'leave the memory out, or use critical_step(…, method="rollouts")'
+        remedy = (
+            f"give {self.needs}"
+            if c.memory is None
+            else 'leave the memory out, or use critical_step(…, method="rollouts")'
+        )
         return Hypothesis(
             f"no memory but {known}",
             given and getattr(c, str(self.needs)) is not None,

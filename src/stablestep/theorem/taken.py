@@ -45,10 +45,14 @@ def taken(name: str, eta, steps) -> Taken:
     (1000, False)
     """
     if steps is None:
-        raise InvalidInput(f"{name} is about discrete steps; give eta and steps=K, their number, or steps=[h_0, …] alone.")
+        raise InvalidInput(
+            f"{name} is about discrete steps; give eta and steps=K, their number, or steps=[h_0, …] alone."
+        )
     if eta is not None:
         return Taken(np.array([positive("eta", eta)]), whole("steps", steps, most=10**18))
     each = numbers("steps", steps)
     fits = each.ndim == 1 and len(each) > 0 and bool(np.all((each > 0) & np.isfinite(each)))
-    require(fits, f"steps is {shown(steps)}, but must be a list of finite steps greater than 0, or a number beside eta.")
+    require(
+        fits, f"steps is {shown(steps)}, but must be a list of finite steps greater than 0, or a number beside eta."
+    )
     return Taken(each)
