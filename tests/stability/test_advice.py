@@ -7,13 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stablestep.compressor import RandomSparsification, Sign, TopK
+from stablestep.compressor import EF21, ErrorFeedback, RandomSparsification, Sign, TopK
 from stablestep.errors import InvalidInput
+from stablestep.estimate import smoothness
 from stablestep.noise import Gaussian, StudentT
 from stablestep.problem import Function, Logistic, Quadratic, Quartic
+from stablestep.server import HeavyBall, Plain
 from stablestep.setup import Agents, Setup
 from stablestep.stability import advise
-from stablestep.theorem import constants, result, step_limit
+from stablestep.theorem import constants, constants_from, result, step_limit
+from stablestep.vary import vary
 
 COMPRESSED = Setup(Quartic(10), Agents(4, Gaussian(0.1, 0.2), RandomSparsification(4.0)))
 PLAIN = Setup(Quartic(10), Agents(4))
@@ -176,3 +179,79 @@ def test_bad_input(setup, options, message):
     with pytest.raises(InvalidInput, match=message) as caught:
         advise(setup, **({"x0": 0.5} | options))
     assert "\n" not in str(caught.value)
+
+
+BOUNDED = Quadratic([1.0, 0.5, 0.25, 0.1])
+
+
+def test_momentum_has_its_own_results_in_steps_of_the_method():
+    setup = Setup(BOUNDED, Agents(4, Gaussian(0.1), RandomSparsification(4.0)), server=HeavyBall(0.75))
+    found, averaged = advise(setup, x0=0.5), advise(vary(setup, "average", True), x0=0.5)
+    assert [row.name for row in found.rows] == ["discrete.momentum", "momentum"]
+    assert all(row.printed is None and row.corrected is not None for row in found.rows)
+    for row, other in zip(found.rows, averaged.rows):
+        assert row.corrected == pytest.approx(other.corrected / 4)
+    assert found.limit == pytest.approx(found.rows[0].corrected) == pytest.approx(found.constant_step)
+    assert found.buys["no momentum"] == pytest.approx(advise(Setup(BOUNDED, setup.groups[0]), x0=0.5).limit)
+    rough = advise(Setup(Quartic(4), setup.groups[0], server=HeavyBall(0.75)), x0=0.5, L1=2.0)
+    c = constants(Setup(Quartic(4), setup.groups[0], server=HeavyBall(0.75)), L1=2.0)
+    assert rough.limit == pytest.approx(step_limit("momentum", c, rough.gradient_norm, 0.5) / 4)
+    assert (
+        sum(rough.shares.values()) == pytest.approx(1) and rough.shares["compression"] > rough.shares["landscape"] / 10
+    )
+    failing = {row.name: row.reason for row in rough.rows if row.corrected is None}
+    assert list(failing) == ["discrete.momentum"] and "needs a bounded Hessian" in failing["discrete.momentum"]
+
+
+def test_error_feedback():
+    found = advise(Setup(BOUNDED, Agents(4, None, ErrorFeedback(TopK(k=1)))), x0=0.5)
+    assert [row.name for row in found.rows] == ["ef"] and found.limit == pytest.approx(0.1431965115)
+    assert found.constant_step == pytest.approx(found.limit) and "safe from every start" in found.verdict
+    assert list(found.buys) == ["N = 8", "N = 40"] and found.practice.high == pytest.approx(2.0)
+
+
+def test_a_memory_that_no_theorem_knows_still_has_advice():
+    for agents, server in (
+        (Agents(4, None, EF21(TopK(k=1))), Plain()),
+        (Agents(4), HeavyBall(0.9, nesterov=True)),
+        (Agents(4, None, ErrorFeedback(TopK(k=1))), HeavyBall(0.9)),
+    ):
+        found = advise(Setup(BOUNDED, agents, server=server), x0=0.5)
+        assert found.rows == () and found.limit is None and found.normalization is None and found.buys == {}
+        assert "No theorem covers" in found.verdict and found.practice.sentences
+    rough = advise(Setup(Quartic(4), Agents(4, None, ErrorFeedback(TopK(k=1)))), x0=0.5)
+    assert rough.limit is None and "needs a bounded Hessian" in rough.rows[0].reason
+
+
+def test_normalized_steps():
+    found = advise(Setup(Quartic(4), Agents(4)), x0=0.5, L1=2.0, normalized=True)
+    assert [row.name for row in found.rows] == ["discrete.normalized"] and found.limit == pytest.approx(
+        1.2564312086 / 2
+    )
+    assert "Steps are normalized already" in found.verdict and found.constant_step is None
+
+
+def test_constants_from_estimates_take_the_place_of_the_setups():
+    """Such as of a problem that knows no pair."""
+    unknown = Setup(
+        Function(lambda x: jnp.sum(x**4) / 4, dim=10), Agents(4, Gaussian(0.1, 0.2), RandomSparsification(4.0))
+    )
+    smooth = smoothness([0.1, 1.0, 2.0, 3.0], [1.2, 3.0, 5.0, 7.0])
+    c = constants_from(smooth, dim=10, count=4, omega=4.0, sigma0_sq=0.01, sigma1_sq=0.04)
+    found = advise(unknown, x0=0.5, constants=c)
+    assert (
+        found.limit == pytest.approx(step_limit("4.2", c, found.gradient_norm, 0.5))
+        and pytest.approx(2.0) == found.constants.L1
+    )
+    assert found.constant_step is None
+    flat = advise(unknown, x0=0.5, constants=constants_from(smoothness([1, 2, 3], [3, 3, 3]), dim=10, count=4))
+    assert flat.constant_step == pytest.approx(1 / 3)
+    moved = Setup(unknown.problem, unknown.groups[0], server=HeavyBall(0.5))
+    assert advise(moved, x0=0.5, constants=c).constants.beta == 0.5
+    for options, message in (
+        ({"constants": c, "L1": 1.0}, "constants hold an L1 of their own"),
+        ({"constants": 3}, "constants is 3, but must be a Constants"),
+        ({"constants": constants_from(smooth, dim=10)}, "count = 1, but the setup has 4"),
+    ):
+        with pytest.raises(InvalidInput, match=message):
+            advise(unknown, x0=0.5, **options)

@@ -92,7 +92,7 @@ def test_no_result_answers_for_a_memory_that_it_does_not_know(name, memory):
         lambda: one.edge(c, 1.0),
         lambda: one.normalization(c, 0.5),
         lambda: bound(name, c, epsilon=0.5, **times_of(one), **started(one)),
-        lambda: density(name, c, epsilon=0.5, eta_t=1.0, **times_of(one)),
+        lambda: density(name, c, eta_t=1.0, **times_of(one), **({"epsilon": 0.5} if one.sde == "discrete" else {})),
     ]
     if memory in one.memories:
         assert one.applies(c) and all(use() is not None for use in uses)

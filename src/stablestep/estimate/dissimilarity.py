@@ -59,7 +59,8 @@ def dissimilarity(gradients, noise=0.0) -> Dissimilarity:
 
 
 def _moved(found: Estimate, factor: float, offset: float) -> Estimate:
-    return Estimate(*(offset + factor * end for end in (found.value, found.low, found.high)), found.covers)
+    value, low, high = (offset + factor * end for end in (found.value, found.low, found.high))
+    return Estimate(value, low, high, found.covers)
 
 
 def _checked(gradients) -> Float[np.ndarray, "p n d"]:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -72,7 +73,7 @@ class Advice:
         if self.normalization is None or self.limit is None:
             return f"No theorem covers {self.constants.memory}: what follows is measured or exact on quadratics."
         if self.constants.normalized and math.isfinite(self.limit):
-            return f"Steps are normalized already: every one below {self.limit:.4g} is allowed; it stalls in proportion to it, so let it decay."
+            return f"Steps are normalized already: all below {self.limit:.4g} are allowed. f stalls in proportion to them: let them decay."
         if self.constants.signs and not self.constants.normalized:
             allowed = f"a constant step below {self.limit:.4g}" if math.isfinite(self.limit) else "every constant step"
             return (
@@ -142,7 +143,7 @@ def _constants(start: StartPoint, L1: float | None, given: Constants | None, nor
     if given is not None:
         require(L1 is None, f"L1 is {L1}, but constants hold an L1 of their own; give one or the other.")
         return described(instance("constants", given, Constants, "theorem.Constants(L0=1, …)"), start.setup, normalized)
-    chosen = {"L1": L1} if L1 is not None else {"gradient_norm": start.gradient_norm}
+    chosen: dict[str, Any] = {"L1": L1} if L1 is not None else {"gradient_norm": start.gradient_norm}
     return read(start.setup, x0=None if callable(start.x0) else start.point, normalized=normalized, **chosen)
 
 

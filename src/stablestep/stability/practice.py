@@ -1,4 +1,4 @@
-"""What a method needs and does, beyond theorems: whether to normalize, where its step is critical on a quadratic, and what happens above."""
+"""What a method needs and does, beyond theorems: whether to normalize, the critical step on a quadratic, and what happens above it."""
 
 import math
 from collections.abc import Callable
@@ -22,8 +22,8 @@ class Practice:
     Attributes:
         method: what it is called.
         normalization: whether a step must shrink as the gradient grows, and how.
-        low, high: the critical step η on a quadratic of the curvature at x0, λI, in mean square: equal where it is exact; ∞ where there is none;
-            None where no formula is known.
+        low, high: the critical step η on a quadratic of the curvature at x0, λI, in mean square: equal where it is exact; ∞ where there
+            is none; None where no formula is known.
         formula: of the critical step.
         above: what happens above it, or where it stays below.
     """
@@ -199,7 +199,7 @@ def _normalized(at: Local) -> Practice:
     )
     memory = "" if at.c.memory is None else " with memory"
     known = result(name).applies(at.c)
-    limit = f", only η < {result(name).step_limit(at.c):.4g}" if known else ""
+    limit = f", only η < {result(name).step_limit(at.c, None, None):.4g}" if known else ""
     plateau = "‖∇f‖ ≈ λη/2" if at.c.memory is None else "‖∇f‖ in proportion to η/(1 − s), s = β or √(1−α)"
     return at.unlimited(f"normalized steps{memory}", f"it is one{limit}", f"it stays at {plateau}; let the step decay")
 
@@ -223,7 +223,7 @@ def _masked(at: Local) -> bool:
     return all(group.compressor.inner.linear for group in at.setup.groups)  # type: ignore[attr-defined]
 
 
-def _remembers(*names: str) -> Callable[[Local], bool]:
+def _remembers(*names: str | None) -> Callable[[Local], bool]:
     return lambda at: at.c.memory in names
 
 

@@ -203,6 +203,18 @@ class Constants:
         return self.dim * float(np.mean(self.sigma0_sq * (1 + self.omega))) + self.spread[1] * float(np.max(relative))
 
     @property
+    def momentum(self) -> float:
+        """β, where it is given."""
+        assert self.beta is not None
+        return self.beta
+
+    @property
+    def threshold(self) -> float:
+        """c of local clipping, where it is given."""
+        assert self.clip is not None
+        return self.clip
+
+    @property
     def s(self) -> float:
         """√(1 − α), the factor by which a feedback memory shrinks."""
         assert self.alpha is not None

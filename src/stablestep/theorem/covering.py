@@ -1,6 +1,7 @@
 """Which result covers given constants, or a setup: the one place that chooses."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from stablestep.errors import InvalidInput
 from stablestep.setup import Setup
@@ -83,7 +84,7 @@ def covered(
     >>> found.result.name, round(found.step, 10)
     ('ef', 0.1431965115)
     """
-    pair = {"gradient_norm": gradient_norm} if L1 is None else {"L1": L1}
+    pair: dict[str, Any] = {"gradient_norm": gradient_norm} if L1 is None else {"L1": L1}
     c = read(setup, normalized=normalized, **pair) if constants is None else described(constants, setup, normalized)
     found = covering(c)
     return Covered(found, c, found.edge(c, gradient_norm) / c.speed)

@@ -2,6 +2,7 @@
 
 import abc
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -30,11 +31,11 @@ class Discrete(Result):
     strict: bool = True
 
     @abc.abstractmethod
-    def bracket(self, c: Constants, h, epsilon: float | None = None):
+    def bracket(self, c: Constants, h, epsilon: float | None = None) -> Any:
         """What is left of the descent h · measure at steps h."""
 
     @abc.abstractmethod
-    def cost(self, c: Constants, h):
+    def cost(self, c: Constants, h) -> Any:
         """What each step h costs, whatever the gradient."""
 
     def started(self, c: Constants, h: float, initial_error: float | None) -> float:

@@ -60,19 +60,19 @@ class Clipped(Discrete):
         return self._limit(c, 1.0)
 
     def measure(self, c, gradient_norm, **options):
-        return gradient_norm * np.minimum(gradient_norm, c.clip)
+        return gradient_norm * np.minimum(gradient_norm, c.threshold)
 
     def gradient_norm_bound(self, c, value, **options):
         """Of ‖∇f‖ min(‖∇f‖, c), which is not convex; its convex hull from below, (‖∇f‖² up to c/2, then a line), is what Jensen allows."""
-        return math.sqrt(value) if value <= c.clip**2 / 4 else value / c.clip + c.clip / 4
+        return math.sqrt(value) if value <= c.threshold**2 / 4 else value / c.threshold + c.threshold / 4
 
     def _limit(self, c: Constants, epsilon: float) -> float:
         L0, L1 = c.smoothness
-        curvature = L0 + L1 * c.clip
+        curvature = L0 + L1 * c.threshold
         if curvature == 0:
             return math.inf
         return last_positive(
-            lambda h: 2 * epsilon - h * curvature * float(chi(L1 * h * c.clip)), guess=epsilon / curvature
+            lambda h: 2 * epsilon - h * curvature * float(chi(L1 * h * c.threshold)), guess=epsilon / curvature
         )
 
 

@@ -43,7 +43,7 @@ class Momentum(Discrete):
 def _grown(c, h):
     """Lη + r²L²η²."""
     Lh = c.smoothness[0] * h
-    return Lh + (c.beta / (1 - c.beta) * Lh) ** 2
+    return Lh + (c.momentum / (1 - c.momentum) * Lh) ** 2
 
 
 RESULT = Momentum(

@@ -23,10 +23,10 @@ class NormalizedMomentum(Directed):
     start: str = "δ0 = β‖m_0 − ∇f(x0)‖"
 
     def shrinks(self, c):
-        return c.beta
+        return c.momentum
 
     def cost(self, c, h):
-        return super().cost(c, h) + 2 * h * math.sqrt(c.B / c.agents * (1 - c.beta) / (1 + c.beta))
+        return super().cost(c, h) + 2 * h * math.sqrt(c.B / c.agents * (1 - c.momentum) / (1 + c.momentum))
 
     def clients(self, c):
         return Hypothesis("clients of their own data", True)

@@ -24,7 +24,7 @@ class SignAverage(Sign):
     """
 
     def remainder(self, c, h):
-        (_, L1), radius, delay = c.smoothness, self.radius(c), c.beta / (1 - c.beta)
+        (_, L1), radius, delay = c.smoothness, self.radius(c), c.momentum / (1 - c.momentum)
         with np.errstate(over="ignore", invalid="ignore"):
             moved = np.exp(L1 * radius * h * delay)
         return psi(radius * h, L1) * moved + h * radius * stretch(radius * h * delay, L1)

@@ -17,7 +17,7 @@ class ErrorFeedback(Discrete):
 
     (1/K) Σ E‖∇f(x_k)‖² ≤ [2S0/(ηK) + Lη(v0² + v1²ζ²)/N + r²L²η²((1 + v1²)ζ² + v0²)]/D, with
     D = 1 − Lη(1 + v1²𝔅²/N) − r²L²η²(1 + v1²)𝔅² > 0. Without noise, for like clients: ηL < 2/(1 + √(1 + 4r²)). Proof: along
-    x̃ = x − ē, f(x̃) descends like SGD, and Σ‖e‖² ≤ r²η² Σ‖g̃‖². The compressor's own ω appears nowhere. v0² = d mean σ0_i², v1² = d max σ1_i².
+    x̃ = x − ē, f(x̃) descends like SGD, and Σ‖e‖² ≤ r²η² Σ‖g̃‖². No ω appears. v0² = d mean σ0_i², v1² = d max σ1_i².
 
     `necessary` is the step 2(1−s)/(1+s)/L that no condition on α alone can exceed: within 2 % of this for α ≤ ½.
 

@@ -23,7 +23,7 @@ class Momentum(Unbiased):
     forms: tuple[str, ...] = ("corrected",)
 
     def relative(self, c):
-        return (1 - c.beta) / (1 + c.beta) + c.A / c.agents
+        return (1 - c.momentum) / (1 + c.momentum) + c.A / c.agents
 
     def assumptions(self, c, **options):
         printed = options.get("form") == "printed"

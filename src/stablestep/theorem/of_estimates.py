@@ -38,7 +38,7 @@ def constants_from(
         "dissimilarity": (dissimilarity, ("B2", "zeta2")),
         "tail": (tail, ("nu",)),
     }
-    found = {
+    found: dict[str, Any] = {
         name: _number(part, given, name, end)
         for part, (given, names) in parts.items()
         if given is not None

@@ -87,15 +87,19 @@ def _smoothness(setup: Setup, L1: float | None, gradient_norm: float | None) -> 
     """The pair of f; where clients differ, one of every f_i, and that of f if it is known."""
     own = [setup.problem_of(group) for group in setup.groups]
     if not setup.differs or _alike(own):
-        best = gradient_norm is not None
-        chosen = own[0].best_L1(at_least_zero("gradient_norm", gradient_norm)) if best else at_least_zero("L1", L1)
+        chosen = _best(own[:1], gradient_norm) if L1 is None else at_least_zero("L1", L1)
         return {"L0": own[0].smoothness(chosen), "L1": chosen}
-    chosen = max(one.best_L1(gradient_norm) for one in own) if L1 is None else at_least_zero("L1", L1)
+    chosen = _best(own, gradient_norm) if L1 is None else at_least_zero("L1", L1)
     pair: dict[str, Any] = {"L0": max(one.smoothness(chosen) for one in own), "L1": chosen}
     try:
         return pair | {"mean_smoothness": (setup.problem.smoothness(chosen), chosen)}
     except InvalidInput:
         return pair
+
+
+def _best(problems: list[Problem], gradient_norm: float | None) -> float:
+    norm = at_least_zero("gradient_norm", gradient_norm)
+    return max(problem.best_L1(norm) for problem in problems)
 
 
 def _alike(problems: list[Problem]) -> bool:

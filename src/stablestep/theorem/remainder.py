@@ -54,7 +54,7 @@ def u_of(epsilon: float) -> float:
     >>> round(u_of(1.0), 10), round(u_of(0.5), 10)
     (1.2564312086, 0.7626885609)
     """
-    return float(brentq(lambda u: u * float(chi(u)) / 2 - epsilon, 0.0, 2 * epsilon, xtol=1e-300, rtol=1e-15))
+    return _root(lambda u: u * float(chi(u)) / 2 - epsilon, 0.0, 2 * epsilon)
 
 
 def last_positive(function: Callable[[float], float], guess: float = 1.0) -> float:
@@ -72,6 +72,11 @@ def last_positive(function: Callable[[float], float], guess: float = 1.0) -> flo
         return 0.0
     for _ in range(200):
         if not function(high) > 0:
-            return float(brentq(lambda h: max(function(h), -1.0), low, high, xtol=1e-300, rtol=1e-15))
+            return _root(lambda h: max(function(h), -1.0), low, high)
         low, high = high, 2 * high
     return math.inf
+
+
+def _root(function: Callable[[float], float], low: float, high: float) -> float:
+    """To the last digits."""
+    return float(brentq(function, low, high, xtol=1e-300, rtol=1e-15))  # pyright: ignore[reportArgumentType]

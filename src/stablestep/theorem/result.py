@@ -160,12 +160,13 @@ class Result(abc.ABC):
     def times(self, eta, phi1, phi2, steps) -> dict:
         """The arguments of `bound` and `density` that say which steps are taken: η with φ¹ and φ²."""
         require(steps is None, f"{self.name} is about an SDE, which takes no steps; give eta, phi1 and phi2.")
+        given = {"eta": eta, "phi1": phi1, "phi2": phi2}
+        missing = [name for name, value in given.items() if value is None]
         require(
-            None not in (eta, phi1, phi2),
-            f"{self.name} needs eta, phi1 and phi2, but {', '.join(n for n, v in zip(('eta', 'phi1', 'phi2'), (eta, phi1, phi2)) if v is None)} "
-            "is missing; schedule.phi(order, t) gives φ.",
+            not missing,
+            f"{self.name} needs eta, phi1 and phi2, but {', '.join(missing)} is missing; schedule.phi(order, t) gives φ.",
         )
-        return {"eta": eta, "phi1": phi1, "phi2": phi2}
+        return given
 
     def edge(self, c: Constants, gradient_norm: float | None, **options) -> float:
         """The step limit as ε → 1, beyond which the result allows no step at all."""
