@@ -278,7 +278,7 @@ def test_ef21_amplifies_variances_alone():
     np.testing.assert_allclose(held, plain + 6 * np.diag(np.diag(plain)), rtol=1e-10)
     root = model(Setup(data, Agents(2, Minibatch(1), EF21(mask(0.25)))), "first", Constant(0.1)).diffusion(0.0, x)
     np.testing.assert_allclose(root.as_matrix() @ root.as_matrix().T, held, rtol=1e-9)
-    with pytest.raises(InvalidInput, match="EF21 around RandK has no known covariance .*use RandomSparsification"):
+    with pytest.raises(InvalidInput, match=r"EF21 around RandK has no known covariance .*use RandomSparsification"):
         model(Setup(data, Agents(2, Minibatch(1), EF21(RandK(k=1, scaled=False)))), "first", Constant(0.1))
 
 

@@ -13,7 +13,7 @@ from stablestep.noise import Gaussian, StudentT
 from stablestep.problem import Quadratic
 from stablestep.schedule import Clip, Constant, Normalized, Polynomial
 from stablestep.sde import model
-from stablestep.sde.normalized import direction_law, fit, slope_at_zero
+from stablestep.sde.normalized import direction_law, slope_at_zero
 from stablestep.server import HeavyBall
 from stablestep.setup import Agents, Setup
 from tests.statistics import assert_covariance, assert_estimate, assert_fails, assert_mean
@@ -55,7 +55,6 @@ def test_far_away_and_in_many_dimensions():
     many = direction_law(agents(100_000))
     x = jnp.zeros(100_000).at[0].set(50.0)
     assert float(many.mean(x)[0]) == pytest.approx(float(phi(50.0, 100_000, 1.0)), rel=1e-7)
-    assert len(fit(0.5, 100_000)) < 20
 
 
 @pytest.mark.parametrize(("dim", "value"), [(1, 0.7978845608), (10, 0.3084327760), (1000, 0.0316148719)])
@@ -172,7 +171,7 @@ def test_a_schedule_inside():
     ],
 )
 def test_who_has_no_model(made):
-    with pytest.raises(InvalidInput, match="under isotropic Gaussian noise only .*sigma0 > 0.*simulate") as caught:
+    with pytest.raises(InvalidInput, match=r"under isotropic Gaussian noise only .*sigma0 > 0.*simulate") as caught:
         model(made, "new", STEP)
     assert "\n" not in str(caught.value)
 
