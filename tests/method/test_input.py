@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stablestep.compare import compare, quadratic_order, weak_order
+from stablestep.compare import weak_order
 from stablestep.compressor import (
     EF21,
     ErrorFeedback,
@@ -25,7 +25,6 @@ from stablestep.message import law
 from stablestep.noise import Gaussian
 from stablestep.problem import Quadratic
 from stablestep.schedule import Clip, Constant, LocalNorms, Normalized, Polynomial, StepLimit
-from stablestep.sde import integrate, model
 from stablestep.server import HeavyBall, Majority
 from stablestep.setup import Agents, Setup
 from stablestep.simulate import simulate
@@ -82,10 +81,6 @@ BAD = [
     (lambda: Normalized(0.1), r"schedule is 0\.1, but must be a Schedule, such as Constant"),
     (lambda: Normalized(Normalized(StepLimit("4.2", 0.1, L1=0.0))), "which is normalized already"),
     (lambda: run(None, Normalized(StepLimit("4.2", 0.1)), HeavyBall(0.9)), "StepLimit .* does not know HeavyBall yet"),
-    (
-        lambda: weak_order(setup(server=HeavyBall(0.9)), "first", etas=ETAS, x0=1.0, time=1.0),
-        "does not know HeavyBall yet",
-    ),
     (lambda: weak_order(setup(INSIDE), "first", etas=ETAS, x0=1.0, time=1.0), "needs Identity messages"),
     (lambda: Normalized(PLAIN).phi(1, 1.0), "Normalized depends on the path, so φ is random"),
     (lambda: setup(Identity(), Majority()), "Majority votes on signs, but Identity sends other messages"),
@@ -140,13 +135,9 @@ SETUPS = {
     "Majority": setup(Sign(), Majority()),
 }
 VIEWS = [
-    *(lambda s, kind=kind: model(s, kind, PLAIN) for kind in ("first", "classic", "new", "flip")),
     lambda s: constants(s, L1=0.0),
     lambda s: StepLimit("4.2", 0.1).bind(s, 1.0),
     lambda s: simulate(s, schedule=StepLimit("4.2", 0.1, L1=0.0), x0=1.0, steps=2, runs=2),
-    lambda s: integrate(model(s, "first", PLAIN), x0=1.0, time=1.0),
-    lambda s: compare(s, schedule=PLAIN, x0=1.0, time=1.0, runs=2),
-    lambda s: quadratic_order(s, "first", ETAS, X, 1.0),
     *(
         lambda s, method=method: critical_step(s, x0=1.0, method=method)
         for method in ("theorem", "coordinate-wise", "loss-model", "one-step", "one-step-log", "moments")

@@ -162,7 +162,7 @@ def _error(
     steps = round(time / tick)
     require(
         abs(steps * tick - time) < 1e-6 * time,
-        f"η = {built.eta}, at which an iteration takes the time {tick:g}, does not divide time = {time}; choose etas that do.",
+        f"η = {built.eta} does not divide time = {time} into whole iterations of {tick:g}; choose etas that do.",
     )
     with working_dtype("float64") as kind:
         points = start_points(x0, cast(built.problem, kind), runs, seed, kind)

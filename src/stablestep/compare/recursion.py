@@ -39,7 +39,7 @@ def second_moments(setup: Setup, eta: float, x0: Float[np.ndarray, " d"]) -> Ite
     """E x_k x_kᵀ for k = 1, 2, …, of a constant step η.
 
     Raises:
-        InvalidInput: unless the problem is Quadratic, the noise Gaussian with sigma1 = 0, and what is remembered linear with masks of
+        InvalidInput: unless problems are Quadratic, the noise Gaussian with sigma1 = 0, and what is remembered linear with masks of
             RandomSparsification.
     """
     _check(setup)
@@ -55,9 +55,10 @@ def second_moments(setup: Setup, eta: float, x0: Float[np.ndarray, " d"]) -> Ite
 def _check(setup: Setup) -> None:
     leaves = {type(_innermost(group.compressor)) for group in setup.groups}
     gaussian = all(isinstance(g.noise, Gaussian) and not np.any(g.noise.sigma1) for g in setup.groups)
+    quadratic = all(isinstance(setup.problem_of(group), Quadratic) for group in setup.groups)
     require(
-        isinstance(setup.problem, Quadratic) and gaussian and leaves <= {Identity, RandomSparsification},
-        "closed moments of a memory are known for a Quadratic problem, Gaussian noise with sigma1 = 0, and messages through Identity or "
+        quadratic and gaussian and leaves <= {Identity, RandomSparsification},
+        "closed moments of a memory are known for Quadratic problems, Gaussian noise with sigma1 = 0, and messages through Identity or "
         "RandomSparsification; use compare.",
     )
 
