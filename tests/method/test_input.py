@@ -30,7 +30,6 @@ from stablestep.server import HeavyBall, Majority
 from stablestep.setup import Agents, Setup
 from stablestep.simulate import simulate
 from stablestep.stability import critical_step
-from stablestep.theorem import constants
 from tests.statistics import assert_estimate, assert_fails
 
 TOP, PLAIN = TopK(k=1), Constant(0.1)
@@ -141,7 +140,6 @@ SETUPS = {
 }
 VIEWS = [
     *(lambda s, kind=kind: model(s, kind, PLAIN) for kind in ("first", "classic", "new", "flip")),
-    lambda s: constants(s, L1=0.0),
     lambda s: StepLimit("4.2", 0.1).bind(s, 1.0),
     lambda s: simulate(s, schedule=StepLimit("4.2", 0.1, L1=0.0), x0=1.0, steps=2, runs=2),
     lambda s: integrate(model(s, "first", PLAIN), x0=1.0, time=1.0),
@@ -149,7 +147,7 @@ VIEWS = [
     lambda s: quadratic_order(s, "first", ETAS, X, 1.0),
     *(
         lambda s, method=method: critical_step(s, x0=1.0, method=method)
-        for method in ("theorem", "coordinate-wise", "loss-model", "one-step", "one-step-log", "moments")
+        for method in ("coordinate-wise", "loss-model", "one-step", "one-step-log", "moments")
     ),
 ]
 
