@@ -266,7 +266,7 @@ BAD = [
     (lambda: StepLimit("4.2", 0.1, L1=1.0).bind(other(Agents(1, StudentT(2.0))), 1.0), "df > 2"),
     (
         lambda: StepLimit("4.2", 0.1, L1=1.0).bind(other(Agents(1), Agents(1, problem=Quadratic(np.ones(10)))), 1.0),
-        "all agents share f",
+        "not known; give dissimilarity",
     ),
 ]
 

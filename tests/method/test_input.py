@@ -29,7 +29,6 @@ from stablestep.server import HeavyBall, Majority
 from stablestep.setup import Agents, Setup
 from stablestep.simulate import simulate
 from stablestep.stability import critical_step
-from stablestep.theorem import constants
 from tests.statistics import assert_estimate, assert_fails
 
 TOP, PLAIN = TopK(k=1), Constant(0.1)
@@ -135,12 +134,11 @@ SETUPS = {
     "Majority": setup(Sign(), Majority()),
 }
 VIEWS = [
-    lambda s: constants(s, L1=0.0),
     lambda s: StepLimit("4.2", 0.1).bind(s, 1.0),
     lambda s: simulate(s, schedule=StepLimit("4.2", 0.1, L1=0.0), x0=1.0, steps=2, runs=2),
     *(
         lambda s, method=method: critical_step(s, x0=1.0, method=method)
-        for method in ("theorem", "coordinate-wise", "loss-model", "one-step", "one-step-log", "moments")
+        for method in ("coordinate-wise", "loss-model", "one-step", "one-step-log", "moments")
     ),
 ]
 

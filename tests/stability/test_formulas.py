@@ -11,6 +11,7 @@ from stablestep.compressor import QSGD, Identity, RandK, RandomSparsification, S
 from stablestep.errors import InvalidInput
 from stablestep.noise import Gaussian, Minibatch, StudentT
 from stablestep.problem import Cosh, EvenPower, Function, Logistic, Quadratic, Quartic
+from stablestep.server import HeavyBall
 from stablestep.setup import Agents, Setup
 from stablestep.stability import critical_step
 from tests.stability.reference import DENSE, log_error
@@ -49,6 +50,16 @@ def test_theorem_by_hand():
     assert given.step == pytest.approx(2 / ((1 + 2 * norm) * (1 + A / 5) + 2 * B / 5), rel=1e-12) and given.cost == 1
     alone = found_by("theorem", Setup(Quartic(3), Agents(5, Gaussian(0.1, 0.2))), L1=2.0)
     assert alone.step == pytest.approx(2 / ((1 + 2 * norm) * (1 + 0.12 / 5) + 2 * 0.03 / 5), rel=1e-12)
+
+
+def test_theorem_of_momentum_is_a_step_of_the_method():
+    """η = (1 − β) η_e: on a quadratic with L1 = 0 the discrete result, Lη_e + r²L²η_e² = 1."""
+    found = found_by("theorem", Setup(Quadratic([2.0]), Agents(1), server=HeavyBall(0.75)), 1.0)
+    assert (
+        found.step == pytest.approx((math.sqrt(37) - 1) / 18 / 2 / 4) and found.details["result"] == "discrete.momentum"
+    )
+    with pytest.raises(InvalidInput, match="but Nesterov remembers"):
+        found_by("theorem", Setup(Quadratic([2.0]), Agents(1), server=HeavyBall(0.75, nesterov=True)), 1.0)
 
 
 def test_theorem_of_signs_by_hand():

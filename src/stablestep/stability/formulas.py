@@ -12,7 +12,7 @@ from stablestep.errors import InvalidInput
 from stablestep.message import Law
 from stablestep.record import cast, working_dtype
 from stablestep.stability.start_point import CriticalStep, StartPoint, formula, never, symmetric
-from stablestep.theorem import constants, covering
+from stablestep.theorem import covered
 
 SAMPLES = 512
 DENSE = 2048  # largest dimension whose Hessian's rows are all computed
@@ -25,11 +25,10 @@ def theorem(case: StartPoint, L1: float | None = None) -> CriticalStep:
         L1: another pair.
     """
     case.require_slope()
-    norm = case.gradient_norm
-    c = constants(case.setup, L1=L1) if L1 is not None else constants(case.setup, gradient_norm=norm)
-    found = covering(c)
-    definition = f"the largest step that {found.reference} allows at x0 (ε → 1)"
-    return formula(found.edge(c, norm), "theorem", definition, 1, result=found.name, L0=c.L0, L1=c.L1)
+    found = covered(case.setup, case.gradient_norm, L1)
+    definition = f"the largest step that {found.result.reference} allows at x0 (ε → 1)"
+    c = found.constants
+    return formula(found.step, "theorem", definition, 1, result=found.result.name, L0=c.L0, L1=c.L1)
 
 
 def coordinate_wise(case: StartPoint) -> CriticalStep:

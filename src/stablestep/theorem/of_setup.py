@@ -40,6 +40,7 @@ def constants(
             or groups have data of their own of unknown dissimilarity.
 
     >>> from stablestep.problem import Quartic
+    >>> from stablestep.setup import Agents
     >>> constants(Setup(Quartic(dim=10), Agents(2)), L1=2.0).L0
     1.0
     >>> from stablestep.server import HeavyBall
