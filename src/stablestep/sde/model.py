@@ -102,6 +102,18 @@ class Model(Continuous):
         return jnp.sqrt(square if form == "corrected" else square / self.eta)
 
 
+@overload
+def model(
+    setup: Setup,
+    kind: Literal["first", "classic", "new", "flip", "principal"],
+    schedule: Schedule,
+    form: str = "corrected",
+    gradient_norm: float | None = None,
+) -> Model: ...
+@overload
+def model(
+    setup: Setup, kind: str, schedule: Schedule, form: str = "corrected", gradient_norm: float | None = None
+) -> Continuous: ...
 def model(
     setup: Setup, kind: str, schedule: Schedule, form: str = "corrected", gradient_norm: float | None = None
 ) -> Continuous:
