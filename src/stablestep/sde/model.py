@@ -1,5 +1,7 @@
 """A continuous model of an optimizer, built from the law of its messages and of what it remembers."""
 
+from typing import Literal, overload
+
 import jax
 import jax.numpy as jnp
 import lineax as lx
