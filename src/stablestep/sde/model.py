@@ -1,5 +1,7 @@
 """A continuous model of an optimizer, built from the law of its messages and of what it remembers."""
 
+from typing import Literal, overload
+
 import jax
 import jax.numpy as jnp
 import lineax as lx
@@ -102,6 +104,18 @@ class Model(Continuous):
         return jnp.sqrt(square if form == "corrected" else square / self.eta)
 
 
+@overload
+def model(
+    setup: Setup,
+    kind: Literal["first", "classic", "new", "flip", "principal"],
+    schedule: Schedule,
+    form: str = "corrected",
+    gradient_norm: float | None = None,
+) -> Model: ...
+@overload
+def model(
+    setup: Setup, kind: str, schedule: Schedule, form: str = "corrected", gradient_norm: float | None = None
+) -> Continuous: ...
 def model(
     setup: Setup, kind: str, schedule: Schedule, form: str = "corrected", gradient_norm: float | None = None
 ) -> Continuous:
