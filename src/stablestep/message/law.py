@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Key
 
 from stablestep.errors import InvalidInput, one_of, require, whole
 from stablestep.message.exact import exact_law
+from stablestep.message.given import covariance_given, mean_given
 from stablestep.message.group import AgentByAgent, GroupLaw, Memory, Remembering
 from stablestep.setup import Agents, Setup
 from stablestep.stream import Family, Stream
@@ -92,21 +93,61 @@ class Law(eqx.Module):
         numbers = range(len(self.groups))
         return [stream] if len(numbers) == 1 else [stream.child(number, Family.GROUP) for number in numbers]
 
-    def sample(self, key: Key[Array, ""], x: Vector) -> Vector:
-        """One mean message at x."""
-        return self.draw(Stream.of(key), jnp.asarray(x))[1]
-
-    def mean(self, x: Vector, samples: int | None = None, key: Key[Array, ""] | None = None) -> Vector:
-        """E M(x), exactly; or the mean of `samples` draws.
+    def sample(
+        self, key: Key[Array, ""], x: Vector, memory: tuple[Memory, ...] | None = None, step: float | None = None
+    ) -> Vector:
+        """One mean message at x, of agents that remember `memory` (`State.agents`); `step` = ηη_t where a compressor needs it.
 
         Raises:
-            InvalidInput: where the mean does not exist, or has no closed form and `samples` is not given.
+            InvalidInput: if agents remember and `memory` is not given, or a compressor needs the step.
+        """
+        x = jnp.asarray(x)
+        if memory is None:
+            return self.draw(Stream.of(key), x)[1]
+        known = self._known(step, x)
+        return self.advance(Stream.of(key), x, memory, lambda gradient: known).message
+
+    def _known(self, step: float | None, x: Vector) -> Scalar:
+        require(
+            step is not None or not self.needs_step,
+            "messages of agents with the step inside their memory depend on it; give step=ηη_t.",
+        )
+        return jnp.asarray(jnp.nan if step is None else step, x.dtype)
+
+    def mean(
+        self,
+        x: Vector,
+        samples: int | None = None,
+        key: Key[Array, ""] | None = None,
+        memory: tuple[Memory, ...] | None = None,
+        step: float | None = None,
+    ) -> Vector:
+        """E M(x), exactly; or the mean of `samples` draws.
+
+        Args:
+            x: the point [d].
+            samples: how many draws, of `key`.
+            memory: what the agents remember (`State.agents`), to which the mean is conditioned.
+            step: ηη_t, for agents with the step inside their memory.
+
+        Raises:
+            InvalidInput: where the mean does not exist, has no closed form and `samples` is not given, or depends on a memory or a step
+                that is not given.
         """
         x = jnp.asarray(x)
         if samples is not None:
-            return jnp.mean(self._samples(x, samples, key), axis=0)
+            return jnp.mean(self._samples(x, samples, key, memory, step), axis=0)
+        known = self._known(step, x) if memory is not None else None
         _, own = self.gradients(x)
-        return self._weighted([group.mean(x, g) for group, g in zip(self.groups, own, strict=True)])
+        return self._weighted(
+            [
+                group.mean(x, g) if m == () else mean_given(group, g, m, known)
+                for group, g, m in zip(self.groups, own, self._remembered(memory), strict=True)
+            ]
+        )
+
+    def _remembered(self, memory: tuple[Memory, ...] | None) -> tuple[Memory, ...]:
+        return ((),) * len(self.groups) if memory is None else memory
 
     def secant(self, x: Vector) -> Vector:
         """For each coordinate E M_j(x) / ∂_j f(x), and its limit at 0 (theory of the loss-matching drift).
@@ -124,27 +165,37 @@ class Law(eqx.Module):
         return self._weighted([group.secant(gradient) for group in self.groups])
 
     def covariance(
-        self, x: Vector, samples: int | None = None, key: Key[Array, ""] | None = None
+        self,
+        x: Vector,
+        samples: int | None = None,
+        key: Key[Array, ""] | None = None,
+        memory: tuple[Memory, ...] | None = None,
+        step: float | None = None,
     ) -> lx.AbstractLinearOperator:
-        """Cov M(x), of the mean message (1/N included), exactly; or the sample covariance of `samples` draws.
+        """Cov M(x), of the mean message (1/N included), exactly; or the sample covariance of `samples` draws. Arguments as of `mean`.
 
         Raises:
-            InvalidInput: where it is infinite, or has no closed form and `samples` is not given.
+            InvalidInput: where it is infinite, has no closed form and `samples` is not given, or depends on a memory or a step that is
+                not given.
         """
         x = jnp.asarray(x)
         if samples is not None:
-            matrix = jnp.atleast_2d(jnp.cov(self._samples(x, samples, key), rowvar=False))
+            matrix = jnp.atleast_2d(jnp.cov(self._samples(x, samples, key, memory, step), rowvar=False))
             return lx.MatrixLinearOperator(matrix, lx.positive_semidefinite_tag)
+        known = self._known(step, x) if memory is not None else None
         _, own = self.gradients(x)
-        operators = [group.covariance(x, g) * w**2 for group, g, w in zip(self.groups, own, self.weights, strict=True)]
+        operators = [
+            (group.covariance(x, g) if m == () else covariance_given(group, x, g, m, known)) * w**2
+            for group, g, m, w in zip(self.groups, own, self._remembered(memory), self.weights, strict=True)
+        ]
         if all(lx.is_diagonal(operator) for operator in operators):
             return lx.DiagonalLinearOperator(self._total([lx.diagonal(operator) for operator in operators]))
         return self._total(operators)
 
-    def _samples(self, x: Vector, samples: int, key) -> Float[Array, "samples d"]:
+    def _samples(self, x: Vector, samples: int, key, memory, step) -> Float[Array, "samples d"]:
         whole("samples", samples, least=2)
         require(key is not None, "samples is given without a key; pass key=jax.random.key(seed).")
-        return jax.jit(jax.vmap(lambda k: self.sample(k, x)))(jax.random.split(key, samples))
+        return jax.jit(jax.vmap(lambda k: self.sample(k, x, memory, step)))(jax.random.split(key, samples))
 
     def _weighted(self, values):
         return self._total([value * weight for value, weight in zip(values, self.weights, strict=True)])

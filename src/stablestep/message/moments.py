@@ -53,7 +53,8 @@ def moments(setup: Setup, eta: float, x0, steps: int, *, full: bool = False, thr
     full, thresholds = flag("full", full), flag("thresholds", thresholds)
     held = (steps + 1) * setup.dim * (setup.dim if full else 1)
     require(
-        held <= MOST, f"{steps} steps of {setup.dim} coordinates are {held:.2g} numbers, but at most {MOST:.2g} are kept; take fewer steps."
+        held <= MOST,
+        f"{steps} steps of {setup.dim} coordinates are {held:.2g} numbers, but at most {MOST:.2g} are kept; take fewer steps.",
     )
     point = _point(x0, setup.dim)
     method = linear(setup, dense=full)
@@ -69,7 +70,9 @@ def moments(setup: Setup, eta: float, x0, steps: int, *, full: bool = False, thr
 
 def _point(x0, dim: int) -> Float[np.ndarray, " d"]:
     if callable(x0):
-        raise InvalidInput(f"x0 is {shown(x0)}, but moments start at one point; give a number or a vector of length {dim}.")
+        raise InvalidInput(
+            f"x0 is {shown(x0)}, but moments start at one point; give a number or a vector of length {dim}."
+        )
     point = numbers("x0", x0)
     fits = point.shape in ((), (dim,)) and bool(np.all(np.isfinite(point)))
     require(fits, f"x0 is {shown(x0)}, but must be a finite number or a vector of length {dim}.")
