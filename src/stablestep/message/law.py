@@ -141,7 +141,7 @@ class Law(eqx.Module):
         _, own = self.gradients(x)
         return self._weighted(
             [
-                group.mean(x, g) if m == () else mean_given(group, g, m, known)
+                mean_given(group, g, m, known) if jax.tree.leaves(m) else group.mean(x, g)
                 for group, g, m in zip(self.groups, own, self._remembered(memory), strict=True)
             ]
         )
@@ -185,7 +185,7 @@ class Law(eqx.Module):
         known = self._known(step, x) if memory is not None else None
         _, own = self.gradients(x)
         operators = [
-            (group.covariance(x, g) if m == () else covariance_given(group, x, g, m, known)) * w**2
+            (covariance_given(group, x, g, m, known) if jax.tree.leaves(m) else group.covariance(x, g)) * w**2
             for group, g, m, w in zip(self.groups, own, self._remembered(memory), self.weights, strict=True)
         ]
         if all(lx.is_diagonal(operator) for operator in operators):
