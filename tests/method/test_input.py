@@ -136,10 +136,6 @@ SETUPS = {
 VIEWS = [
     lambda s: StepLimit("4.2", 0.1).bind(s, 1.0),
     lambda s: simulate(s, schedule=StepLimit("4.2", 0.1, L1=0.0), x0=1.0, steps=2, runs=2),
-    *(
-        lambda s, method=method: critical_step(s, x0=1.0, method=method)
-        for method in ("coordinate-wise", "loss-model", "one-step", "one-step-log")
-    ),
 ]
 
 

@@ -1,15 +1,32 @@
 """The mean-square edge: in closed form for one coordinate, and against eigenvalues of Kronecker products for three."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy import optimize
 
-from stablestep.compressor import QSGD, Identity, NaturalCompression, RandK, RandomSparsification, Sign, TernGrad, TopK
+from stablestep.compressor import (
+    EF21,
+    QSGD,
+    ErrorFeedback,
+    Identity,
+    Momentum,
+    NaturalCompression,
+    RandK,
+    RandomSparsification,
+    Sign,
+    TernGrad,
+    TopK,
+)
 from stablestep.errors import InvalidInput
+from stablestep.message import moments
 from stablestep.noise import Gaussian, StudentT
 from stablestep.problem import Quadratic, Quartic
+from stablestep.server import HeavyBall, Majority
 from stablestep.setup import Agents, Setup
 from stablestep.stability import critical_step
+from tests.method import reference
 from tests.stability.reference import DENSE, MEAN_SQUARE, SPARSE
 
 EYE = np.eye(3)
@@ -116,20 +133,136 @@ def test_it_does_not_depend_on_the_start():
     assert edge(SPARSE, 0.0) == edge(SPARSE, 1e6)
 
 
-WIDE = Quadratic(np.linspace(1, 2, 65))
+def test_a_thousand_coordinates_fall_apart():
+    """Where H is diagonal: λmax decides, in closed form."""
+    setup = Setup(
+        Quadratic(np.geomspace(0.01, 2, 1000)),
+        Agents(4, Gaussian(1.0), RandomSparsification(4.0)),
+        server=HeavyBall(0.9),
+    )
+    assert edge(setup) == pytest.approx(2 * 1.9 / (2 * (1 + 1.9 / 0.1)), rel=1e-11)
+
+
+def test_groups_with_quadratics_of_their_own():
+    """Two agents, λ = 1 and 3: E x² is multiplied by (1 − 2h)² + 4h²(ω/4)(1² + 3²)/4 with own masks of ω = 4, that is 1 at h = 2/7."""
+    own = [Agents(1, None, RandomSparsification(4.0), Quadratic([value])) for value in (1.0, 3.0)]
+    assert edge(Setup(None, *own)) == pytest.approx(4 / (4 + 10), rel=1e-11)
+    dense = [
+        Agents(1, None, ErrorFeedback(RandK(1, scaled=False)), Quadratic(matrix))
+        for matrix in (DENSE, 2 * EYE + DENSE[::-1, ::-1])
+    ]
+    found = critical_step(Setup(None, *dense), x0=1.0, method="moments")
+    assert found.step < found.details["first_moment"]
+    below, beyond = (
+        moments(Setup(None, *dense), factor * found.step, 1.0, 4000).loss.values for factor in (0.99, 1.01)
+    )
+    assert below[-1] < 1e-3 * below[0] and beyond[-1] > 1e3 * beyond[0]
+
+
+def relative(p):
+    return RandomSparsification(1 / p - 1, scaled=False)
+
+
+def by_formula(kind, p, count, s):
+    """theory2 2.1."""
+    if kind is EF21:
+        return 2 * count * p * (2 - p) / (count * p**2 + 4 * (1 - p) + s * (2 - p) ** 2)
+    c = [
+        -2 * s * (1 - p) * (count - 1),
+        -count * (count * p**2 + 4 * (1 - p) + s * p * (2 - p)),
+        2 * count**2 * p * (2 - p),
+    ]
+    return min(root for root in np.roots(np.trim_zeros(c, "f")) if root > 0)
+
+
+FEEDBACKS = [
+    (0.1, 1, 0, 0.1052631579, 0.1052631579),
+    (0.1, 2, 0, 0.2099447514, 0.2099447514),
+    (0.25, 2, 0, 0.56, 0.56),
+    (0.5, 3, 0, 1.6363636364, 1.6363636364),
+    (0.1, 10, 0, 1.0270270270, 1.0270270270),
+    (0.1, 11, 0, 1.1266846361, 1.1266846361),
+    (0.1, 100, 0, 8.2608695652, 8.2608695652),
+    (0.25, 1, 1, 0.25, 0.1428571429),
+    (0.25, 2, 1, 0.4488198125, 0.2828282828),
+    (0.25, 2, 3, 0.3368374522, 0.1421319797),
+]
+
+
+@pytest.mark.parametrize(("p", "count", "s", "feedback", "estimate"), FEEDBACKS)
+def test_feedback_as_printed(p, count, s, feedback, estimate):
+    """theory2 8.3 and 8.4; the first moments reach 2(2−p)/p."""
+    for kind, printed in ((ErrorFeedback, feedback), (EF21, estimate)):
+        setup = Setup(Quadratic([1.0]), Agents(count, Gaussian(0.3, s**0.5), kind(relative(p))))
+        found = critical_step(setup, x0=1.0, method="moments")
+        assert found.step == pytest.approx(printed, abs=5.1e-11)
+        assert found.step == pytest.approx(by_formula(kind, p, count, s), rel=1e-11)
+        assert found.details["first_moment"] == pytest.approx(2 * (2 - p) / p, rel=1e-9)
+        scale = Setup(Quadratic([0.2, 4.0, 1.0]), Agents(count, None, kind(relative(p))))
+        assert edge(scale) == pytest.approx(by_formula(kind, p, count, 0) / 4, rel=1e-11)
+
+
+@pytest.mark.parametrize("kind", [ErrorFeedback, EF21])
+@pytest.mark.parametrize("inner", [relative(0.25), RandK(1, scaled=False)])
+def test_a_shared_mask_is_one_agent(kind, inner):
+    """N → 1; and on a diagonal H Rand-1 of four coordinates is Bernoulli's mask of p = ¼."""
+    for count, mask in ((1, "own"), (5, "shared")):
+        setup = Setup(Quadratic([1.0, 0.5, 0.2, 1.0]), Agents(count, Gaussian(0.4), kind(inner), mask=mask))
+        assert edge(setup) == pytest.approx(2 / 7, rel=1e-11)
+
+
+HB = [(0.9, 0, 3.8), (0.9, 4, 0.0493506494), (0.9, 8, 0.0248366013), (0.5, 4, 0.2307692308)]
+NAG = [(0.9, 0, 1.3571428571), (0.9, 4, 0.0709717387), (0.9, 99, 0.0020487794), (0.5, 4, 0.2262087348)]
+
+
+@pytest.mark.parametrize(("nesterov", "rows"), [(False, HB), (True, NAG)])
+def test_momentum_as_printed(nesterov, rows):
+    """theory2 8.1; `average` is a step 1/(1−β) times as large; masks and σ1 make the same a."""
+    for beta, a, printed in rows:
+        for average in (False, True):
+            server = HeavyBall(beta, nesterov=nesterov, average=average)
+            for agents in (Agents(1, None, RandomSparsification(a)), Agents(2, Gaussian(1.0, (2 * a) ** 0.5))):
+                found = edge(Setup(Quadratic([1.0]), agents, server=server)) * (1 - beta if average else 1)
+                assert found == pytest.approx(printed, abs=5.1e-11)
+
+
+@pytest.mark.parametrize(
+    ("mu", "p", "count", "printed"),
+    [(0.1, 0.1, 1, 0.1079586673), (0.1, 0.25, 2, 0.3821015491), (0.5, 0.25, 2, 0.4959108633)],
+)
+def test_ef21_with_momentum_as_printed(mu, p, count, printed):
+    """theory2 8.6."""
+    agents = Agents(count, Gaussian(0.3), Momentum(EF21(relative(p)), beta=1 - mu))
+    assert edge(Setup(Quadratic([1.0]), agents)) == pytest.approx(printed, abs=5.1e-11)
+
+
+@pytest.mark.parametrize("kind", [ErrorFeedback, EF21])
+def test_dense_and_noisy_against_an_independent_spectral_radius(kind):
+    case = reference.Case(DENSE[:2, :2], np.zeros((2, 2)), 0.3, 3, 1.0, 0.2)
+
+    def at(eta):
+        form = reference.Feedback if kind is ErrorFeedback else reference.Estimate
+        return form(dataclasses.replace(case, eta=eta))
+
+    setup = Setup(Quadratic(case.H), Agents(3, Gaussian(0.5, 0.2**0.5), kind(relative(0.3))))
+    assert edge(setup) == pytest.approx(reference.critical(at, 2.0), rel=1e-8)
+
+
+WIDE = Quadratic(np.eye(65) + 0.001)
 BAD = [
-    (Setup(Quartic(2), Agents(1)), 'needs a Quadratic, but the problem is Quartic; use method="rollouts"'),
-    (Setup(Quadratic([1.0]), Agents(1), Agents(1, problem=Quadratic([2.0]))), "needs a Quadratic"),
-    (Setup(WIDE, Agents(1)), 'at most 64 coordinates, but there are 65; use method="lyapunov"'),
+    (Setup(Quartic(2), Agents(1)), 'needs a Quadratic, but .*Quartic.*use|needs a Quadratic.*method="rollouts"'),
+    (Setup(Quadratic([1.0]), Agents(1), Agents(1, problem=Quartic(1))), "needs a Quadratic"),
+    (Setup(WIDE, Agents(1)), 'at most 64 coordinates .* but there are 65; use method="lyapunov"'),
     (Setup(Quadratic([-1.0, 1.0]), Agents(1)), "positive definite quadratic.* -1"),
     (Setup(Quadratic([0.0, 1.0]), Agents(1)), "positive definite quadratic.* 0"),
     (Setup(Quadratic(EYE), Agents(1, StudentT(1.0), Sign())), "Sign messages are not linear"),
     (Setup(Quadratic(EYE), Agents(1, None, Sign())), "Sign messages are not linear"),
     (Setup(Quadratic(EYE), Agents(1), Agents(1, None, TopK(1))), "TopK messages are not linear"),
-    (Setup(Quadratic(EYE), Agents(1, None, QSGD(1))), "not a quadratic function of x"),
-    (Setup(Quadratic(EYE), Agents(1, None, TernGrad())), "not a quadratic function of x"),
-    (Setup(Quadratic(EYE), Agents(1, None, NaturalCompression())), "not a quadratic function of x"),
-    (Setup(Quadratic(EYE), Agents(1, Gaussian(0.1), QSGD(1))), "no closed form"),
+    (Setup(Quadratic(EYE), Agents(1, None, QSGD(1))), "QSGD messages are not linear"),
+    (Setup(Quadratic(EYE), Agents(1, None, TernGrad())), "TernGrad messages are not linear"),
+    (Setup(Quadratic(EYE), Agents(1, None, NaturalCompression())), "NaturalCompression messages are not linear"),
+    (Setup(Quadratic(EYE), Agents(1, None, ErrorFeedback(TopK(1)))), "ErrorFeedback of TopK messages are not linear"),
+    (Setup(Quadratic(EYE), Agents(1, None, Sign()), server=Majority()), "Majority is not a linear function"),
     (Setup(Quadratic(EYE), Agents(1, StudentT(1.0), Identity())), "no finite variance"),
 ]
 

@@ -95,13 +95,14 @@ class GroupLaw(eqx.Module):
 
     def _of_signs(self, function: Callable, gradient: Vector, what: str = "mean"):
         if not self.compressor.is_sign:
-            raise self._sample_instead(what)
+            raise self.sample_instead(what)
         try:
             return function(gradient)
         except InvalidInput as error:
-            raise self._sample_instead(what) from error
+            raise self.sample_instead(what) from error
 
-    def _sample_instead(self, what: str) -> InvalidInput:
+    def sample_instead(self, what: str) -> InvalidInput:
+        """Where there is no closed form."""
         return InvalidInput(
             f"The {what} of {self.compressor.name} messages under {type(self.noise).__name__} noise has no closed form; "
             f"ask for it by sampling: {what}(x, samples=…, key=…)."
@@ -114,7 +115,8 @@ class GroupLaw(eqx.Module):
 
     def _needs_memory(self, what: str) -> InvalidInput:
         return InvalidInput(
-            f"The {what} of {self.compressor.name} messages depends on what the agents remember, not on x alone; simulate the method."
+            f"The {what} of {self.compressor.name} messages depends on what the agents remember, not on x alone; "
+            "give memory=state.agents, or simulate the method."
         )
 
 

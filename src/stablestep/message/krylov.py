@@ -16,8 +16,8 @@ from stablestep.message.response import common_hessian, mean_maps, whole_mean_ma
 class Krylov(Resolvent):
     """T = F · Fᵀ + V, F the mean map and V what masks and relative noise add.
 
-    Below the edge of the first moments L = I − F · Fᵀ can be inverted, L⁻¹ and V preserve the cone, and the spectral radius of L⁻¹V is below
-    1 where that of T is. L⁻¹V X = X − L⁻¹(X − TX).
+    Below the edge of the first moments L = I − F · Fᵀ can be inverted, L⁻¹ and V preserve the cone, and the spectral radius of L⁻¹V is
+    below 1 where that of T is. L⁻¹V X = X − L⁻¹(X − TX).
     """
 
     def solve(self, right):

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from stablestep.errors import InvalidInput, one_of, require, whole
 from stablestep.message.exact import exact_law
+from stablestep.message.given import covariance_given, mean_given
 from stablestep.message.group import AgentByAgent, GroupLaw, Memory, Remembering
 from stablestep.setup import Agents, Setup
 from stablestep.stream import Family, Lane, Stream
@@ -115,21 +116,61 @@ class Law(eqx.Module):
         own = [stream.child(number, Family.GROUP) for number in numbers]
         return [CommonMask(one, stream) for one in own] if self.common else own
 
-    def sample(self, key: Key[Array, ""], x: ArrayLike) -> Vector:
-        """One mean message at x."""
-        return self.draw(Stream.of(key), jnp.asarray(x))[1]
-
-    def mean(self, x: ArrayLike, samples: int | None = None, key: Key[Array, ""] | None = None) -> Vector:
-        """E M(x), exactly; or the mean of `samples` draws.
+    def sample(
+        self, key: Key[Array, ""], x: ArrayLike, memory: tuple[Memory, ...] | None = None, step: float | None = None
+    ) -> Vector:
+        """One mean message at x, of agents that remember `memory` (`State.agents`); `step` = ηη_t where a compressor needs it.
 
         Raises:
-            InvalidInput: where the mean does not exist, or has no closed form and `samples` is not given.
+            InvalidInput: if agents remember and `memory` is not given, or a compressor needs the step.
+        """
+        x = jnp.asarray(x)
+        if memory is None:
+            return self.draw(Stream.of(key), x)[1]
+        known = self._known(step, x)
+        return self.advance(Stream.of(key), x, memory, lambda gradient: known).message
+
+    def _known(self, step: float | None, x: Vector) -> Scalar:
+        require(
+            step is not None or not self.needs_step,
+            "messages of agents with the step inside their memory depend on it; give step=ηη_t.",
+        )
+        return jnp.asarray(jnp.nan if step is None else step, x.dtype)
+
+    def mean(
+        self,
+        x: ArrayLike,
+        samples: int | None = None,
+        key: Key[Array, ""] | None = None,
+        memory: tuple[Memory, ...] | None = None,
+        step: float | None = None,
+    ) -> Vector:
+        """E M(x), exactly; or the mean of `samples` draws.
+
+        Args:
+            x: the point [d].
+            samples: how many draws, of `key`.
+            memory: what the agents remember (`State.agents`), to which the mean is conditioned.
+            step: ηη_t, for agents with the step inside their memory.
+
+        Raises:
+            InvalidInput: where the mean does not exist, has no closed form and `samples` is not given, or depends on a memory or a step
+                that is not given.
         """
         x = jnp.asarray(x)
         if samples is not None:
-            return jnp.mean(self._samples(x, samples, key), axis=0)
+            return jnp.mean(self._samples(x, samples, key, memory, step), axis=0)
+        known = self._known(step, x) if memory is not None else None
         _, own = self.gradients(x)
-        return self._weighted([group.mean(x, g) for group, g in zip(self.groups, own, strict=True)])
+        return self._weighted(
+            [
+                mean_given(group, g, m, known) if jax.tree.leaves(m) else group.mean(x, g)
+                for group, g, m in zip(self.groups, own, self._remembered(memory), strict=True)
+            ]
+        )
+
+    def _remembered(self, memory: tuple[Memory, ...] | None) -> tuple[Memory, ...]:
+        return ((),) * len(self.groups) if memory is None else memory
 
     def secant(self, x: Vector) -> Vector:
         """For each coordinate E M_j(x) / ∂_j f(x), and its limit at 0 (theory of the loss-matching drift).
@@ -147,21 +188,31 @@ class Law(eqx.Module):
         return self._weighted([group.secant(gradient) for group in self.groups])
 
     def covariance(
-        self, x: ArrayLike, samples: int | None = None, key: Key[Array, ""] | None = None
+        self,
+        x: ArrayLike,
+        samples: int | None = None,
+        key: Key[Array, ""] | None = None,
+        memory: tuple[Memory, ...] | None = None,
+        step: float | None = None,
     ) -> lx.AbstractLinearOperator:
-        """Cov M(x), of the mean message (1/N included), exactly; or the sample covariance of `samples` draws.
+        """Cov M(x), of the mean message (1/N included), exactly; or the sample covariance of `samples` draws. Arguments as of `mean`.
 
         Raises:
-            InvalidInput: where it is infinite, or has no closed form and `samples` is not given.
+            InvalidInput: where it is infinite, has no closed form and `samples` is not given, or depends on a memory or a step that is
+                not given.
         """
         x = jnp.asarray(x)
         if samples is not None:
-            matrix = jnp.atleast_2d(jnp.cov(self._samples(x, samples, key), rowvar=False))
+            matrix = jnp.atleast_2d(jnp.cov(self._samples(x, samples, key, memory, step), rowvar=False))
             return lx.MatrixLinearOperator(matrix, lx.positive_semidefinite_tag)
+        known = self._known(step, x) if memory is not None else None
         gradient, own = self.gradients(x)
         if self.common and len(self.groups) > 1:
             return self._common_covariance(x, gradient, own)
-        operators = [group.covariance(x, g) * w**2 for group, g, w in zip(self.groups, own, self.weights, strict=True)]
+        operators = [
+            (covariance_given(group, x, g, m, known) if jax.tree.leaves(m) else group.covariance(x, g)) * w**2
+            for group, g, m, w in zip(self.groups, own, self._remembered(memory), self.weights, strict=True)
+        ]
         if all(lx.is_diagonal(operator) for operator in operators):
             return lx.DiagonalLinearOperator(self._total([lx.diagonal(operator) for operator in operators]))
         return self._total(operators)
@@ -169,7 +220,7 @@ class Law(eqx.Module):
     def _common_covariance(self, x: Vector, gradient: Vector, own: tuple[Vector, ...]) -> lx.AbstractLinearOperator:
         """That of C(G), G the mean of all agents' stochastic gradients: one linear map of all."""
         first = self.groups[0].compressor
-        if not first.linear:
+        if first.remembers or not first.linear:
             raise first.no_covariance("with common randomness")
         both = zip(self.groups, own, self.weights, strict=True)
         parts = [g.noise.covariance(g.problem, x, at) * (w**2 / g.count) for g, at, w in both if not g.silent]
@@ -179,10 +230,10 @@ class Law(eqx.Module):
             noise = lx.DiagonalLinearOperator(self._total([lx.diagonal(part) for part in parts]))
         return first.covariance(gradient, noise)
 
-    def _samples(self, x: Vector, samples: int, key) -> Float[Array, "samples d"]:
+    def _samples(self, x: Vector, samples: int, key, memory, step) -> Float[Array, "samples d"]:
         whole("samples", samples, least=2)
         require(key is not None, "samples is given without a key; pass key=jax.random.key(seed).")
-        return jax.jit(jax.vmap(lambda k: self.sample(k, x)))(jax.random.split(key, samples))
+        return jax.jit(jax.vmap(lambda k: self.sample(k, x, memory, step)))(jax.random.split(key, samples))
 
     def _weighted(self, values):
         return self._total([value * weight for value, weight in zip(values, self.weights, strict=True)])

@@ -33,7 +33,7 @@ def moments(setup: Setup, eta: float, x0, steps: int, *, full: bool = False, thr
             `first_moment_step`).
 
     Returns:
-        A Dataset over `time` = kη (with `iteration` beside it): `mean` [time, coordinate], `square` = E‖x‖², `loss` = E f(x). Attributes:
+        A Dataset over `time` = kη (with `iteration` beside it): `x_mean` [time, coordinate], `x_square` = E‖x‖², `loss` = E f(x). Attributes:
         `stationary_loss`, what E f converges to (inf if second moments grow, "unknown" if it was not found), and `minimum` of f.
 
     Raises:
@@ -103,8 +103,8 @@ def _dataset(eta: float, rows: list[tuple], full: bool) -> xr.Dataset:
     means, squares, losses, seconds = zip(*rows, strict=True)
     total = np.sum(np.array(squares), axis=1)
     variables = {
-        "mean": (("time", "coordinate"), np.array(means)),
-        "square": ("time", np.where(np.isfinite(total), total, np.inf)),
+        "x_mean": (("time", "coordinate"), np.array(means)),
+        "x_square": ("time", np.where(np.isfinite(total), total, np.inf)),
         "loss": ("time", np.array(losses)),
     }
     if full:

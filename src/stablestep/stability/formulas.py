@@ -1,6 +1,7 @@
 """Critical steps by formula: the theorem's limit, its coordinate-wise form, and the local model of the loss."""
 
 import math
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -11,6 +12,8 @@ import numpy as np
 from stablestep.errors import InvalidInput
 from stablestep.message import Law
 from stablestep.record import cast, working_dtype
+from stablestep.server import HeavyBall
+from stablestep.setup import Setup
 from stablestep.stability.start_point import CriticalStep, StartPoint, formula, never, symmetric
 from stablestep.theorem import covered
 
@@ -32,29 +35,61 @@ def theorem(case: StartPoint, L1: float | None = None) -> CriticalStep:
 
 
 def coordinate_wise(case: StartPoint) -> CriticalStep:
-    """2 g·m / Σ_j D_j (m_j² + C_jj) with a bound D_j on the curvature of coordinate j: for separable f.
+    """2 g·m / Σ_j D_j (θm_j² + C_jj) with a bound D_j on the curvature of coordinate j: for separable f.
 
-    In closed form where the messages' moments have one, else estimated from 512 messages.
+    θ = 1; with a heavy ball θ = (1−β)/(1+β), which is what its memory leaves of m² in the long run, and the step is 1 − β times as large
+    (with `average` as large). In closed form where the messages' moments have one, else estimated from 512 messages.
+
+    Raises:
+        InvalidInput: for another memory, or where f is not known to be separable.
     """
-    case.require_memoryless("coordinate-wise")
+    ball = _ball(case.setup, "coordinate-wise")
     case.require_slope()
     curvature = case.setup.problem.coordinate_curvature(case.gradient)
     definition = (
         "the coordinate-wise limit 2 g·m/Σ D_j(m_j² + C_jj): holds for the SDE, to leading order for the method"
     )
     means, seconds, cost = _moments(case)
-    return _ratio("coordinate-wise", definition, means @ case.gradient, seconds @ curvature, cost)
+    seconds = seconds - (1 - ball.theta) * np.square(np.mean(means, axis=0))
+    return _ratio("coordinate-wise", definition, ball.scale * means @ case.gradient, seconds @ curvature, cost)
 
 
 def loss_model(case: StartPoint) -> CriticalStep:
-    """2 g·m / (mᵀHm + tr(HC)): where the second-order model of one step's loss is 0. A model, never a guarantee.
+    """2 g·m / (θmᵀHm + tr(HC)): where the second-order model of one step's loss is 0. A model, never a guarantee.
 
-    In closed form where the messages' moments have one, else estimated from 512 messages.
+    θ and the heavy ball as in "coordinate-wise": with it the model has the exact mean-square edge of every quadratic λ‖x‖²/2. In closed
+    form where the messages' moments have one, else estimated from 512 messages.
+
+    Raises:
+        InvalidInput: for another memory.
     """
-    case.require_memoryless("loss-model")
+    ball = _ball(case.setup, "loss-model")
     case.require_slope()
     definition = "where the second-order model of one step's loss is 0: exact for the SDE, no bound for the method"
-    return _ratio("loss-model", definition, *_quadratic_form(case))
+    descents, curved, cost = _quadratic_form(case, ball.theta)
+    return _ratio("loss-model", definition, ball.scale * descents, curved, cost)
+
+
+class _Ball(NamedTuple):
+    """θ, and by what an effective step is multiplied to give the step."""
+
+    theta: float
+    scale: float
+
+
+def _ball(setup: Setup, method: str) -> _Ball:
+    """The momentum whose long run the models of the loss know."""
+    server = setup.server
+    if setup.memory is None:
+        return _Ball(1.0, 1.0)
+    known = isinstance(server, HeavyBall) and not server.nesterov
+    plain = all(not g.compressor.remembers and (g.compressor.unbiased or g.compressor.linear) for g in setup.groups)
+    if not (known and plain):
+        raise InvalidInput(
+            f'method="{method}" knows no memory but a heavy ball over messages whose mean is proportional to the gradient, and here is '
+            f'{setup.memory}; use method="one-step" or "one-step-log", which average over the memory, or "rollouts".'
+        )
+    return _Ball((1 - server.beta) / (1 + server.beta), 1.0 if server.average else 1 - server.beta)
 
 
 def _ratio(method: str, definition: str, descents: np.ndarray, curved: np.ndarray, cost: int) -> CriticalStep:
@@ -90,29 +125,30 @@ def _closed(law: Law, x):
     return mean, mean**2 + spread
 
 
-def _quadratic_form(case: StartPoint) -> tuple[np.ndarray, np.ndarray, int]:
-    """g·E M and E MᵀHM, the latter as mᵀHm + tr(HC) where C is known, else g·M and MᵀHM of samples; and the cost."""
+def _quadratic_form(case: StartPoint, theta: float) -> tuple[np.ndarray, np.ndarray, int]:
+    """g·E M and θmᵀHm + tr(HC), m = E M, or of samples g·M and MᵀHM − (1−θ)mᵀHm; and the cost."""
     with working_dtype("float64") as kind:
         law, problem, x = cast(case.law, kind), cast(case.setup.problem, kind), case.point
         try:
             if x.size > DENSE:
                 raise InvalidInput("too many Hessian products")
-            mean, curved = _curved(law, problem, x)
+            mean, curved = _curved(law, problem, x, theta)
             return np.asarray(mean)[None] @ case.gradient, np.asarray(curved)[None], x.size + 2
         except InvalidInput:
             messages = np.asarray(case.messages(law, SAMPLES))
-            return messages @ case.gradient, np.asarray(_forms(problem, x, messages)), 2 * SAMPLES
+            forms = np.asarray(_forms(problem, x, np.vstack([messages, np.mean(messages, axis=0)])))
+            return messages @ case.gradient, forms[:-1] - (1 - theta) * forms[-1], 2 * SAMPLES
 
 
 @eqx.filter_jit
-def _curved(law: Law, problem, x):
+def _curved(law: Law, problem, x, theta):
     mean, covariance = law.mean(x), law.covariance(x)
     rows = jax.lax.map(lambda v: problem.hessian_product(x, v), jnp.eye(x.size), batch_size=64)
     if lx.is_diagonal(covariance):
         trace = jnp.sum(jnp.diagonal(rows) * lx.diagonal(covariance))
     else:
         trace = jnp.trace(jax.vmap(covariance.mv)(rows))
-    return mean, jnp.vdot(mean, rows @ mean) + trace
+    return mean, theta * jnp.vdot(mean, rows @ mean) + trace
 
 
 @eqx.filter_jit

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import equinox as eqx
 import jax
@@ -9,6 +10,8 @@ import numpy as np
 
 from stablestep.errors import require, whole
 from stablestep.record import cast, working_dtype
+from stablestep.stability.lyapunov import linearised, lyapunov
+from stablestep.stability.moments import moments
 from stablestep.stability.root import ASIDE, last_bracket, mean_of, root
 from stablestep.stability.start_point import CriticalStep, StartPoint, never, symmetric
 
@@ -16,12 +19,30 @@ SCAN = np.geomspace(1e-6, 1e6, 97)
 
 
 def one_step(case: StartPoint, samples: int | None = None) -> CriticalStep:
-    """The largest h with E f(x0 − hM) ≤ f(x0)."""
+    """The largest h with E f(x0 − hM) ≤ f(x0).
+
+    With memory f after a step is no function of x0 and h alone. Then x and the memory have the second moments of the long run at that h, of
+    the method linearised at x0, so that this is the mean-square edge of the linearised method (`moments`).
+
+    Raises:
+        InvalidInput: with memory, where second moments do not close.
+    """
+    if case.setup.memory is not None:
+        return _averaged(case, "one-step", samples, moments, "E f(x⁺) = E f(x)")
     return _largest(case, "one-step", samples, "the largest h with E f(x0 − hM) ≤ f(x0)", lambda grown: grown - 1)
 
 
 def one_step_log(case: StartPoint, samples: int | None = None) -> CriticalStep:
-    """The largest h with E log (f(x0 − hM) − f*)/(f(x0) − f*) ≤ 0."""
+    """The largest h with E log (f(x0 − hM) − f*)/(f(x0) − f*) ≤ 0.
+
+    With memory the mean is over directions of x and the memory as the long run has them at that h, of the method linearised at x0, so
+    that this is its almost-sure edge (`lyapunov`).
+
+    Raises:
+        InvalidInput: with memory, for messages that do not grow in proportion to the gradient.
+    """
+    if case.setup.memory is not None:
+        return _averaged(case, "one-step-log", samples, lyapunov, "E log f(x⁺)/f(x) = 0")
 
     def criterion(grown):
         return np.log(np.maximum(grown, np.finfo(float).tiny))
@@ -31,11 +52,22 @@ def one_step_log(case: StartPoint, samples: int | None = None) -> CriticalStep:
     )
 
 
+def _averaged(
+    case: StartPoint, method: str, samples: int | None, edge: Callable[[StartPoint], CriticalStep], criterion: str
+) -> CriticalStep:
+    require(
+        samples is None,
+        f'with {case.setup.memory} method="{method}" averages over the long run of the memory and takes no samples; leave samples out.',
+    )
+    found = edge(replace(case, setup=linearised(case)))
+    definition = f"the h with {criterion} over the long run of x and the memory, of the method linearised at x0"
+    return replace(found, method=method, definition=definition)
+
+
 def _largest(
     case: StartPoint, method: str, samples: int | None, definition: str, criterion: Callable[[np.ndarray], np.ndarray]
 ) -> CriticalStep:
     samples = None if samples is None else whole("samples", samples)
-    case.require_memoryless(method)
     case.require_slope()
     count = 1 if case.fixed else samples or int(np.clip(2**21 // case.setup.dim, 64, 8192))
     grown, calls = _growth(case, count), 0

@@ -120,10 +120,6 @@ class StartPoint:
         streams = Stream.seed(self.seed).children(np.arange(count, dtype=np.uint32), Family.MESSAGE)
         return _messages(law, streams, self.point)
 
-    def require_memoryless(self, method: str) -> None:
-        """Raise `InvalidInput` if the setup has a memory, which this predictor does not know."""
-        self.setup.require_memoryless(f'method="{method}"')
-
     def require_slope(self) -> None:
         require(
             self.gradient_norm > 0,
