@@ -160,7 +160,7 @@ class Law(eqx.Module):
         x = jnp.asarray(x)
         if samples is not None:
             return jnp.mean(self._samples(x, samples, key, memory, step), axis=0)
-        known = self._known(step, x) if memory is not None else None
+        known = jnp.full((), jnp.nan, x.dtype) if memory is None else self._known(step, x)
         _, own = self.gradients(x)
         return self._weighted(
             [
@@ -205,7 +205,7 @@ class Law(eqx.Module):
         if samples is not None:
             matrix = jnp.atleast_2d(jnp.cov(self._samples(x, samples, key, memory, step), rowvar=False))
             return lx.MatrixLinearOperator(matrix, lx.positive_semidefinite_tag)
-        known = self._known(step, x) if memory is not None else None
+        known = jnp.full((), jnp.nan, x.dtype) if memory is None else self._known(step, x)
         gradient, own = self.gradients(x)
         if self.common and len(self.groups) > 1:
             return self._common_covariance(x, gradient, own)

@@ -33,14 +33,13 @@ def moments(setup: Setup, eta: float, x0, steps: int, *, full: bool = False, thr
             `first_moment_step`).
 
     Returns:
-        A Dataset over `time` = kη (with `iteration` beside it): `x_mean` [time, coordinate], `x_square` = E‖x‖², `loss` = E f(x). Attributes:
-        `stationary_loss`, what E f converges to (inf if second moments grow, "unknown" if it was not found), and `minimum` of f.
+        A Dataset over `time` = kη (with `iteration` beside it): `x_mean` [time, coordinate], `x_square` = E‖x‖², `loss` = E f(x).
+        Attributes: `stationary_loss`, what E f converges to (inf if second moments grow, "unknown" if it was not found), and `minimum`
+        of f.
 
     Raises:
         InvalidInput: where second moments do not close (Top-k, signs, roundings, clipping), noise has no variance, f is not positive
             definite, or a number is out of range.
-
-    Source: theory of error feedback and momentum as linear memories: S⁺ = E F S Fᵀ + noise over the masks.
 
     >>> from stablestep.problem import Quadratic
     >>> from stablestep.setup import Agents

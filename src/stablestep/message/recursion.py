@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -202,7 +203,7 @@ class Recursion:
         average = self.linear.average
         gradient = self.algebra.applied(average.hessian, x0) + average.slope
         with jax.enable_x64(True):
-            return np.asarray(self.linear.setup.server.memory(gradient), float)[None]
+            return np.asarray(self.linear.setup.server.memory(jnp.asarray(gradient)), float)[None]
 
     def _gradient(self, crew: Crew, x: np.ndarray) -> np.ndarray:
         return self.algebra.applied(self.algebra.of(crew.landscape.hessian), x) + crew.landscape.slope

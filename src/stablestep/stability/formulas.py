@@ -82,9 +82,8 @@ def _ball(setup: Setup, method: str) -> _Ball:
     server = setup.server
     if setup.memory is None:
         return _Ball(1.0, 1.0)
-    known = isinstance(server, HeavyBall) and not server.nesterov
     plain = all(not g.compressor.remembers and (g.compressor.unbiased or g.compressor.linear) for g in setup.groups)
-    if not (known and plain):
+    if not (isinstance(server, HeavyBall) and not server.nesterov and plain):
         raise InvalidInput(
             f'method="{method}" knows no memory but a heavy ball over messages whose mean is proportional to the gradient, and here is '
             f'{setup.memory}; use method="one-step" or "one-step-log", which average over the memory, or "rollouts".'

@@ -28,7 +28,7 @@ def moments(case: StartPoint) -> CriticalStep:
         'use method="lyapunov".',
     )
     found = edges(method)
-    details = {"first_moment": found.first_moment}
-    if found.mean_square == 0:
+    step, details = found.mean_square, {"first_moment": found.first_moment}
+    if step == 0:
         return never(0.0, "moments", DEFINITION, 1, **details)
-    return CriticalStep(*[found.mean_square] * 3, "exact", "moments", DEFINITION, 1, details)
+    return CriticalStep(step, step, step, "exact", "moments", DEFINITION, 1, details)
