@@ -79,7 +79,6 @@ BAD = [
     *((made, "one-step", "second moments do not close|do not grow in proportion") for made in (TOP, VOTE, SIGNUM)),
     *((made, "one-step-log", "do not grow in proportion") for made in (VOTE, SIGNUM)),
     *((made, method, "knows no memory but a heavy ball") for made in (TOP, VOTE, NAG) for method in ("loss-model", "coordinate-wise")),
-    (NAG, "theorem", "a theorem does not know HeavyBall"),
 ]  # fmt: skip
 
 

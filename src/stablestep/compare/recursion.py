@@ -28,7 +28,7 @@ class Step(NamedTuple):
     masks: Float[np.ndarray, "masks out in"]
     chance: Float[np.ndarray, " masks"]
 
-    def second(self, moment: Matrix) -> Matrix:
+    def second(self, moment: Matrix) -> Float[np.ndarray, "m m"]:
         """E z⁺z⁺ᵀ, where `moment` is that of (z, ξ)."""
         mean = self.base + np.tensordot(self.chance, self.masks, axes=1)
         spread = (self.chance * (1 - self.chance))[:, None, None] * self.masks
@@ -79,7 +79,7 @@ def _noise(setup: Setup) -> Float[np.ndarray, " inputs"]:
     return np.concatenate(parts)
 
 
-def _block(moment: Matrix, noise: np.ndarray) -> Matrix:
+def _block(moment: Matrix, noise: np.ndarray) -> Float[np.ndarray, "m m"]:
     size = len(moment)
     whole = np.zeros((size + len(noise),) * 2)
     whole[:size, :size], whole[size:, size:] = moment, np.diag(noise)

@@ -3,8 +3,8 @@
 import numpy as np
 from jaxtyping import Float
 
-Block = Float[np.ndarray, "*blocks d d"] | Float[np.ndarray, "*blocks d"]
-Vectors = Float[np.ndarray, "*blocks d"]
+Block = Float[np.ndarray, "... d d"] | Float[np.ndarray, "... d"]
+Vectors = Float[np.ndarray, "... d"]
 
 
 class Diagonals:

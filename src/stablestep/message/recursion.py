@@ -208,7 +208,7 @@ class Recursion:
     def _gradient(self, crew: Crew, x: np.ndarray) -> np.ndarray:
         return self.algebra.applied(self.algebra.of(crew.landscape.hessian), x) + crew.landscape.slope
 
-    def step(self, moments: Moments, first: bool = False, powers: Vectors | None = None) -> Moments:
+    def step(self, moments: Moments, first: bool = False, powers: Float[np.ndarray, " groups"] | None = None) -> Moments:
         """The moments one step later; `powers` in the place of E‖∇f_i‖² of every group."""
         wiring = self.first if first else self.later
         mean, second = self._extended(moments)
@@ -238,7 +238,7 @@ class Recursion:
             inputs[:-1, :-1] += moments.apart[group]
         return inputs
 
-    def _noise(self, crew: Crew, gradient: Block, powers: Vectors | None, group: int) -> Block:
+    def _noise(self, crew: Crew, gradient: Block, powers: Float[np.ndarray, " groups"] | None, group: int) -> Block:
         """Cov of one agent's gradient noise, given E ggᵀ of its exact gradient."""
         squares = self.algebra.diagonal(gradient)
         power = np.sum(squares) if powers is None else powers[group]
