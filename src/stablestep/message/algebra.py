@@ -63,11 +63,11 @@ class Dense:
 
     @staticmethod
     def left(hessian: np.ndarray, block: Block) -> Block:
-        return hessian @ block
+        return times(block, hessian.T, turned=True)
 
     @staticmethod
     def right(block: Block, hessian: np.ndarray) -> Block:
-        return block @ hessian
+        return times(block, hessian)
 
     @staticmethod
     def transposed(block: Block) -> Block:
@@ -100,6 +100,13 @@ class Dense:
 
 
 Algebra = type[Diagonals] | type[Dense]
+
+
+def times(blocks: Block, matrix: np.ndarray, turned: bool = False) -> Block:
+    """blocks · matrix, or (`turned`) matrixᵀ · blocks, as one product of two matrices: many small ones wait for each other's threads."""
+    given = np.swapaxes(blocks, -1, -2) if turned else blocks
+    found = (np.ascontiguousarray(given).reshape(-1, len(matrix)) @ matrix).reshape(*given.shape[:-1], -1)
+    return np.swapaxes(found, -1, -2) if turned else found
 
 
 def sandwich(left: np.ndarray, blocks: Block) -> Block:

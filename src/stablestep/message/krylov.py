@@ -8,7 +8,7 @@ import numpy as np
 from scipy.sparse.linalg import ArpackError, LinearOperator, eigs, gmres
 
 from stablestep.errors import InvalidInput
-from stablestep.message.algebra import Block, symmetric
+from stablestep.message.algebra import Block, symmetric, times
 from stablestep.message.resolvent import Pair, Resolvent
 from stablestep.message.response import common_hessian, mean_maps, whole_mean_map
 
@@ -69,9 +69,9 @@ class Krylov(Resolvent):
     def _rotated(self, second: Block) -> Block:
         """In the eigenbasis of the one Hessian, pair by pair of eigenvalues."""
         basis, count = self._basis, len(second)
-        rotated = (basis.T @ second @ basis).reshape(count * count, *second.shape[2:])
-        solved = np.matmul(self._pairwise, np.moveaxis(rotated, 0, -1)[..., None])[..., 0]
-        return basis @ np.moveaxis(solved, -1, 0).reshape(second.shape) @ basis.T
+        rotated = times(times(second, basis), basis, turned=True).reshape(count * count, *second.shape[2:])
+        solved = np.sum([column * block for column, block in zip(self._pairwise, rotated, strict=True)], axis=0)
+        return times(times(solved.reshape(second.shape), basis.T), basis.T, turned=True)
 
     @cached_property
     def _basis(self) -> np.ndarray:
@@ -82,7 +82,8 @@ class Krylov(Resolvent):
         maps = mean_maps(self.recursion, self.recursion.linear.eigenvalues)
         dim, size = len(maps), maps.shape[1]
         both = np.einsum("jac,kbd->jkabcd", maps, maps).reshape(dim, dim, size * size, size * size)
-        return np.linalg.inv(np.eye(size * size) - both)
+        # Column by column of the inverses [columns, rows, d, d].
+        return np.ascontiguousarray(np.transpose(np.linalg.inv(np.eye(size * size) - both), (3, 2, 0, 1)))
 
     def _spectral(self, second: Block) -> Block:
         """In the eigenbasis of the whole mean map."""
