@@ -44,6 +44,8 @@ def nearest(name: str, options: Iterable[str]) -> str:
     'Did you mean "Gaussian"? Known: Gaussian, StudentT.'
     """
     known = sorted(options)
+    if not known:
+        return "There is none."
     close = get_close_matches(name, known, n=1)
     return (f'Did you mean "{close[0]}"? ' if close else "") + f"Known: {', '.join(known)}."
 
@@ -62,9 +64,9 @@ def one_of(name: str, value: Any, options: Iterable[str]) -> str:
 
 def is_number(value: object) -> bool:
     """Whether it is one real number: Python's, NumPy's or an array of no dimension; not a bool, and not a text."""
-    if isinstance(value, (bool, np.bool_)):
+    if isinstance(value, (bool, np.bool_, str, list, tuple, dict)):
         return False
-    return isinstance(value, Real) or (np.ndim(value) == 0 and np.issubdtype(_dtype(value), np.number))  # type: ignore[arg-type]
+    return isinstance(value, Real) or (np.ndim(value) == 0 and _dtype(value).kind in "iuf")  # type: ignore[arg-type]
 
 
 def _dtype(value: Any) -> np.dtype:

@@ -12,6 +12,7 @@ from stablestep.compressor import Compressor
 from stablestep.compressor.feedback import Wrapper
 from stablestep.errors import InvalidInput, require
 from stablestep.message import Law, law
+from stablestep.norms import norm
 from stablestep.problem import Problem
 from stablestep.schedule import Schedule, Seen
 from stablestep.server import Server
@@ -132,11 +133,6 @@ def _inside(compressor: Compressor) -> Compressor:
 def moved(x: Vector, step: Scalar | float, direction: Vector) -> Vector:
     """x − ηη_t D, the update of every method."""
     return x - step * direction
-
-
-def norm(vector: Vector) -> Scalar:
-    """‖v‖₂."""
-    return jnp.sqrt(jnp.sum(vector * vector))
 
 
 def state_size(process: Any, dim: int, dtype: Any) -> int:

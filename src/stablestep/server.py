@@ -125,6 +125,8 @@ class HeavyBall(Server):
 class Majority(Server):
     """The majority vote of signs: D = sign M, 0 for a tie (Bernstein et al. 2018).
 
+    A majority of one among more than about two million agents is a tie in float32.
+
     >>> Majority().turn(jnp.array([0.5, 0.0]), ())[0].tolist()
     [1.0, 0.0]
     """

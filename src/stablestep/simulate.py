@@ -9,8 +9,9 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Int
 
-from stablestep.errors import instance, require
-from stablestep.method import method, norm
+from stablestep.errors import instance, require, shown
+from stablestep.method import method
+from stablestep.norms import norm
 from stablestep.record import Run, cast, dataset, describe, provenance, recorded, working_dtype
 from stablestep.schedule import Schedule
 from stablestep.setup import Setup
@@ -80,6 +81,8 @@ def simulate(
     instance("setup", setup, Setup, "Setup(problem, Agents(4))")
     instance("schedule", schedule, Schedule, "schedule.Constant(0.1)")
     plan = Plan(steps, recorded(steps, record), sampling, dtype, Run(x0, runs, seed, observe, final, radius))
+    if grid is not None:
+        instance("grid", grid, Mapping, '{"omega": [8, 32]}')
     if not grid:
         return _simulate(setup, schedule, plan, progress)
     return _grid(setup, schedule, grid, plan, progress)
@@ -97,9 +100,7 @@ class Plan:
 
 
 def _grid(setup: Setup, schedule: Schedule, grid: Mapping[str, Sequence], plan: Plan, progress) -> xr.Dataset:
-    names, values = list(grid), [list(grid[name]) for name in grid]
-    for name, row in zip(names, values, strict=True):
-        require(len(row) > 0, f'grid: "{name}" has no values; give at least one.')
+    names, values = list(grid), [_row(name, grid[name]) for name in grid]
     points = list(itertools.product(*values))
     cases = [
         _at(setup, schedule, zip(names, point, strict=True)) for point in points
@@ -116,6 +117,13 @@ def _grid(setup: Setup, schedule: Schedule, grid: Mapping[str, Sequence], plan: 
     if not together:
         combined["time"].attrs["long_name"] = "iteration k (t = kη differs along eta)"
     return combined
+
+
+def _row(name: str, values: Sequence) -> list:
+    listed = isinstance(name, str) and np.ndim(values) == 1
+    require(listed, f"grid has {shown(name)}: {shown(values)}, but must map names of parameters to lists of values.")
+    require(len(values) > 0, f'grid: "{name}" has no values; give at least one.')
+    return list(values)
 
 
 def _combine(names, values, points, results) -> xr.Dataset:

@@ -8,6 +8,7 @@ import pytest
 
 from stablestep.errors import InvalidInput
 from stablestep.problem import Problem, SumProblem
+from stablestep.vary import parameters
 
 SCALES = [0.01, 0.3, 1.0, 3.0, 10.0]
 
@@ -140,3 +141,13 @@ def test_terms_of_a_sum_average_to_the_whole(problem, rng):
     assert terms.shape == (problem.size, problem.dim)
     np.testing.assert_allclose(jnp.mean(terms, axis=0), gradient, rtol=1e-11, atol=1e-12)
     np.testing.assert_allclose(batch, jnp.mean(terms[indices], axis=0), rtol=1e-11, atol=1e-12)
+
+
+def test_the_constructor_arguments_give_the_problem_again(problem):
+    """What `vary`, grids and specs rest on: every argument is kept, under its own name or one that `stored` tells."""
+    arguments = parameters(problem)
+    again = type(problem)(**arguments)
+    assert not any(callable(value) and value == getattr(problem, "smoothness", None) for value in arguments.values())
+    x = jnp.linspace(-0.4, 0.9, problem.dim)
+    assert float(again.value(x)) == float(problem.value(x)) and again.minimum == problem.minimum
+    assert again.has_smoothness == problem.has_smoothness

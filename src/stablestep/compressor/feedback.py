@@ -1,10 +1,12 @@
 """What an agent remembers: wrappers around another compressor, inner first."""
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 
 from stablestep.compressor.base import Compressor
 from stablestep.errors import checked, flag, instance, is_number, one_of, positive, require, shown
+from stablestep.norms import norm
 
 STEPS = ("inside", "outside")
 
@@ -117,7 +119,8 @@ class ErrorFeedback(Wrapper):
         moves = step != 0
         # The server multiplies by the step what is a displacement already.
         message = jnp.where(moves, sent / jnp.where(moves, step, 1), 0)
-        return message, (jnp.where(moves, wanted - sent, error), inner)
+        after = wanted - sent, inner
+        return message, jax.tree.map(lambda new, old: jnp.where(moves, new, old), after, memory)
 
     def delay(self, dim):
         alpha = self.inner.contraction(dim)
@@ -224,8 +227,8 @@ class LocalClip(Wrapper):
     threshold: float = eqx.field(converter=checked(positive, "threshold"))
 
     def _clip(self, gradient):
-        norm = jnp.sqrt(jnp.sum(gradient * gradient))
-        return gradient * jnp.minimum(1, self.threshold / jnp.where(norm > 0, norm, 1))
+        length = norm(gradient)
+        return gradient * jnp.minimum(1, self.threshold / jnp.where(length > 0, length, 1))
 
     def compress(self, uniform, gradient):
         return self.inner.compress(uniform, self._clip(gradient))

@@ -5,9 +5,10 @@ import numpy as np
 
 from stablestep.compressor import Compressor, RandomSparsification, Sign
 from stablestep.message.binomial import Alias, Flips, fixed
-from stablestep.message.group import GroupLaw, Vector, _norm
+from stablestep.message.group import GroupLaw, Vector
 from stablestep.noise import Gaussian, Noise
 from stablestep.noise.base import sides
+from stablestep.norms import norm
 from stablestep.problem import Problem
 
 
@@ -15,7 +16,7 @@ class Deterministic(GroupLaw):
     """No noise and no randomness: all agents send the same message."""
 
     def draw(self, stream, x, gradient):
-        return self.compressor.compress(jnp.zeros(0, x.dtype), gradient), _norm(gradient)
+        return self.compressor.compress(jnp.zeros(0, x.dtype), gradient), norm(gradient)
 
 
 class LinearGaussian(GroupLaw):

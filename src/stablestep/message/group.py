@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 from stablestep.compressor import Compressor
 from stablestep.errors import InvalidInput
 from stablestep.noise import Noise
+from stablestep.norms import norm as length
 from stablestep.problem import Problem
 from stablestep.stream import Family, Stream
 
@@ -144,7 +145,7 @@ class AgentByAgent(GroupLaw):
 
     def _agent(self, own: Stream, group: Stream, x, gradient):
         noisy = self.noise.sample(own.noise, self.problem, x, gradient)
-        return self.compressor.compress(self._uniform(own, group, gradient), noisy), _norm(noisy)
+        return self.compressor.compress(self._uniform(own, group, gradient), noisy), length(noisy)
 
     def _uniform(self, own: Stream, group: Stream, gradient):
         source = group if self.shared else own
@@ -170,12 +171,8 @@ class Remembering(AgentByAgent):
             own = self._own(stream, index)
             noisy = self.noise.sample(own.noise, self.problem, x, gradient)
             message, after = self.compressor.send(self._uniform(own, stream, gradient), noisy, before, step)
-            return (total[0] + message, total[1] + _norm(noisy)), after
+            return (total[0] + message, total[1] + length(noisy)), after
 
         zero = jnp.zeros_like(gradient), jnp.zeros_like(gradient[0])
         (message, norm), memory = lax.scan(add, zero, (jnp.arange(self.count), memory))
         return message / self.count, norm / self.count, memory
-
-
-def _norm(vector: Vector) -> Scalar:
-    return jnp.sqrt(jnp.sum(vector * vector))

@@ -208,7 +208,9 @@ class Recursion:
     def _gradient(self, crew: Crew, x: np.ndarray) -> np.ndarray:
         return self.algebra.applied(self.algebra.of(crew.landscape.hessian), x) + crew.landscape.slope
 
-    def step(self, moments: Moments, first: bool = False, powers: Float[np.ndarray, " groups"] | None = None) -> Moments:
+    def step(
+        self, moments: Moments, first: bool = False, powers: Float[np.ndarray, " groups"] | None = None
+    ) -> Moments:
         """The moments one step later; `powers` in the place of E‖∇f_i‖² of every group."""
         wiring = self.first if first else self.later
         mean, second = self._extended(moments)

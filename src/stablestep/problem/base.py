@@ -3,6 +3,7 @@
 import math
 from abc import abstractmethod
 from collections.abc import Callable
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -31,6 +32,7 @@ class Problem(eqx.Module):
     1.0
     """
 
+    stored: ClassVar[dict[str, str]] = {}  # constructor arguments kept under another name
     dim: eqx.AbstractVar[int]
 
     @abstractmethod

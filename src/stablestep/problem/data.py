@@ -1,6 +1,7 @@
 """Problems made of data: logistic regression and phase retrieval."""
 
 import math
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -124,6 +125,7 @@ class PhaseRetrieval(SumProblem):
     5.079201
     """
 
+    stored: ClassVar[dict[str, str]] = {"minimum": "known_minimum"}
     a: Float[np.ndarray, "n d"]
     y: Float[np.ndarray, " n"]
     known_minimum: float | None = eqx.field(static=True)

@@ -1,5 +1,7 @@
 """Quadratic functions: the problems on which everything has a closed form."""
 
+from typing import ClassVar
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
@@ -52,6 +54,7 @@ class Quadratic(Problem):
     (4.0, 0.0, None)
     """
 
+    stored: ClassVar[dict[str, str]] = {"matrix_or_eigenvalues": "matrix"}
     matrix: Float[np.ndarray, "d d"] | Float[np.ndarray, " d"]
 
     def __init__(self, matrix_or_eigenvalues: ArrayLike):

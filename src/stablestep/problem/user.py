@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -36,6 +36,12 @@ class Function(Problem):
     0.0
     """
 
+    stored: ClassVar[dict[str, str]] = {
+        "f": "function",
+        "minimum": "known_minimum",
+        "smoothness": "curve",
+        "smallest_L1": "known_smallest_L1",
+    }
     function: Callable
     dim: int = eqx.field(static=True)
     known_minimum: float | None = eqx.field(static=True)
@@ -89,6 +95,7 @@ class FiniteSum(SumProblem):
     (2, [[-1.0], [-3.0]])
     """
 
+    stored: ClassVar[dict[str, str]] = {"f": "function", "minimum": "known_minimum"}
     function: Callable
     data: PyTree
     dim: int = eqx.field(static=True)

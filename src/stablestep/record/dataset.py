@@ -11,6 +11,18 @@ from jaxtyping import Int
 from stablestep.record.engine import Paths
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+NAMES = (  # of what a result holds already
+    *(
+        "loss_mean",
+        "loss_stderr",
+        "loss_mean_surviving",
+        "loss_quantile",
+        "gradient_norm_mean",
+        "gradient_norm_quantile",
+    ),
+    *("diverged", "divergence_iteration", "divergence_time", "final_state", "bits", "integration_error"),
+    *("integration_error_stderr", "time", "iteration", "quantile", "run", "coordinate"),
+)
 
 
 def dataset(paths: Paths, recorded: Int[np.ndarray, " times"], dt: float, eta: float, attrs: dict) -> xr.Dataset:

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from stablestep.errors import flag, seed_of
+from stablestep.errors import flag, require, seed_of, shown
 from stablestep.method import Process
 from stablestep.problem import Problem
+from stablestep.record.dataset import NAMES
 from stablestep.record.engine import Paths, monte_carlo
 from stablestep.record.start import ball_radius, cast, describe_start, start
 
@@ -42,13 +43,26 @@ class Run:
     progress: Callable[[float], None] | None = None
 
     def __post_init__(self):
+        watched = self.watched
+        for name in watched:
+            require(
+                isinstance(name, str) and name not in NAMES and callable(watched[name]),
+                f"observe has {shown(name)}: {shown(watched[name])}, but must map names that the result does not use itself to "
+                "functions of x.",
+            )
+        fits = self.progress is None or callable(self.progress)
+        require(fits, f"progress is {shown(self.progress)}, but must be a function of the finished fraction.")
         object.__setattr__(self, "seed", seed_of(self.seed))
         object.__setattr__(self, "final", flag("final", self.final))
 
     @property
     def watched(self) -> dict[str, Callable]:
         """What is observed, by name."""
-        return {"observed": self.observe} if callable(self.observe) else dict(self.observe or {})
+        if self.observe is None or callable(self.observe):
+            return {} if self.observe is None else {"observed": self.observe}
+        fits = isinstance(self.observe, Mapping)
+        require(fits, f"observe is {shown(self.observe)}, but must be a function of x, or a dictionary of such.")
+        return dict(self.observe)
 
     def points(self, problem: Problem, dtype: np.dtype) -> Float[Array, "runs d"]:
         """The first points."""

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Int
 
-from stablestep.errors import one_of, require, whole
+from stablestep.errors import numbers, one_of, require, whole
 
 LIMIT = 200
 
@@ -32,9 +32,11 @@ def recorded(steps: int, record=None) -> Int[np.ndarray, " times"]:
         times = whole("record", record, least=2, most=LIMIT + 1, hint=" times; or list the iterations")
         chosen = np.linspace(0, steps, min(times, steps + 1))
     else:
-        chosen = np.asarray(record, float)
+        chosen = numbers("record", record)
         require(
-            chosen.size > 0 and bool(np.all((chosen >= 0) & (chosen <= steps) & (chosen == np.round(chosen)))),
+            chosen.ndim == 1
+            and chosen.size > 0
+            and bool(np.all((chosen >= 0) & (chosen <= steps) & (chosen == np.round(chosen)))),
             f"record must list whole iterations between 0 and steps = {steps}.",
         )
         chosen = np.concatenate([[0], chosen, [steps]])

@@ -11,8 +11,9 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from stablestep.errors import InvalidInput, require, whole
-from stablestep.method import Method, method, norm
+from stablestep.method import Method, method
 from stablestep.noise import Gaussian, Minibatch
+from stablestep.norms import norm
 from stablestep.problem import Quadratic
 from stablestep.record import cast, working_dtype
 from stablestep.schedule import Constant

@@ -69,7 +69,8 @@ def bisect(over: Callable[[float], bool], low: float, high: float, tolerance: fl
     >>> low <= 0.3 < high, high - low < 0.01
     (True, True)
     """
-    while high - low > tolerance:
+    # A tolerance below the spacing of numbers is met by neighbours.
+    while high - low > max(tolerance, 1e-12):
         middle = (low + high) / 2
         low, high = (low, middle) if over(middle) else (middle, high)
     return low, high
