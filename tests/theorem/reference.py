@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from stablestep.theorem import Constants
+from stablestep.theorem import Constants, result, results
 
 HET = {"L0": 1, "L1": 0.5, "dim": 10, "omega": [4, 8], "sigma0_sq": [0.1, 0.2], "sigma1_sq": [0.01, 0.02]}
 # φ¹ and φ² of η_t = (1+t)^-0.6 at t = 100.
@@ -81,3 +81,7 @@ COUNTEREXAMPLES = {
     "quartic": (lambda x: x**3, 3.0, 20.25, (1, 2), 50, {"eta": 0.1, **_half(50)}, 2.806, 3.009),
     "cosh": (np.sinh, 6.0, np.cosh(6) - 1, (1, 1), 100, {"eta": 0.1, **_half(100)}, 17.8, 18.3),
 }
+
+
+PAPERS = [one.name for one in results() if one.sde != "discrete" and not one.memories]  # what P and S2 state
+UNBIASED = [name for name in PAPERS if result(name).method != "DSignSGD"]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from stablestep.errors import InvalidInput
-from stablestep.theorem import Constants, bound, density, result, results, step_limit
-from tests.theorem.reference import ROOT, SIGN
+from stablestep.theorem import Constants, bound, density, result, step_limit
+from tests.theorem.reference import ROOT, SIGN, UNBIASED
 
 # x²/2, one agent, ω = 4, no noise: E x² is multiplied by (1 − h)² + 4h² in each step, and the limit is 2ε/5.
 SPARSE = Constants(L0=1, L1=0, dim=1, omega=4.0, initial_gap=28.0)
@@ -42,7 +42,6 @@ def test_beyond_it_the_same_number_would_be_false_and_is_not_given(eta):
     assert mean_square(1.5, STEPS * 1.5) > 1e60
 
 
-UNBIASED = [one.name for one in results() if one.method != "DSignSGD"]
 NOISY = Constants(L0=1, L1=0.5, dim=4, sigma0_sq=0.3, count=2, initial_gap=1.0)
 ROUGH = Constants(L0=1, L1=3, dim=4, sigma0_sq=0.3, sigma1_sq=0.0, count=2, initial_gap=1.0)
 

@@ -7,11 +7,10 @@ from scipy import integrate
 from stablestep.errors import InvalidInput
 from stablestep.schedule import Polynomial
 from stablestep.theorem import Constants, bound, density, result, results, step_limit
-from tests.theorem.reference import SIGN, random_constants, second_moment
+from tests.theorem.reference import PAPERS, SIGN, UNBIASED, random_constants, second_moment
 
 PLAIN = Constants(L0=1, L1=2, dim=5, sigma0_sq=0.3, count=3)
 SIGNS = Constants(**SIGN)
-UNBIASED = [one.name for one in results() if one.method != "DSignSGD"]
 VARIANTS = [{}, {"unit": 0.3}, {"unit": 4.0, "young": True}, {"young": True}]
 FORMS = [{}, {"form": "printed"}, {"radius": 2.0}, {"radius": 2.0, "form": "printed"}]
 
@@ -22,7 +21,7 @@ def usable(name):
     return (SIGNS, [*FORMS, {"radius": 2.0, "unit": 3.0}]) if signs else (PLAIN, [*VARIANTS, {"form": "printed"}])
 
 
-@pytest.mark.parametrize("name", [one.name for one in results()])
+@pytest.mark.parametrize("name", PAPERS)
 def test_the_density_is_one(name):
     c, variants = usable(name)
     schedule = Polynomial(0.02, 0.6)
@@ -41,7 +40,7 @@ def test_the_density_is_one(name):
         np.testing.assert_allclose(many, [at(0.0), at(30.0)], rtol=1e-14)
 
 
-@pytest.mark.parametrize("name", [one.name for one in results()])
+@pytest.mark.parametrize("name", PAPERS)
 def test_the_gradient_norm_bound_inverts_the_measure(name):
     """The measure is a convex function of ‖∇f‖, so that Jensen's inequality gives E‖∇f‖ ≤ measure⁻¹(bound)."""
     c, variants = usable(name)

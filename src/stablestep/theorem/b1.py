@@ -3,7 +3,7 @@
 import numpy as np
 
 from stablestep.theorem.constants import Constants
-from stablestep.theorem.result import Unbiased, uncompressed
+from stablestep.theorem.unbiased import Unbiased, uncompressed
 
 
 def _printed(c: Constants, eta: float) -> float:

@@ -1,6 +1,6 @@
 """P Theorem B.2 (Eqs. 71, 72, 84), S2 Theorem 4.1: DSGD, affine variance, from the new SDE."""
 
-from stablestep.theorem.result import Unbiased, uncompressed
+from stablestep.theorem.unbiased import Unbiased, uncompressed
 
 RESULT = Unbiased(
     name="B.2",

@@ -1,6 +1,6 @@
 """P Theorem B.3 (Eqs. 89, 90, 101, 102): DCSGD, bounded variance (σ1 = 0), from the first-order SDE."""
 
-from stablestep.theorem.result import Unbiased, bounded_variance
+from stablestep.theorem.unbiased import Unbiased, bounded_variance
 
 RESULT = Unbiased(
     name="B.3",

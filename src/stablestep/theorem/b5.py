@@ -1,6 +1,6 @@
 """P Theorem B.5 (Eqs. 108, 109, 119), S2 Theorem 4.2: DCSGD, bounded variance (σ1 = 0), from the new SDE."""
 
-from stablestep.theorem.result import Unbiased, bounded_variance
+from stablestep.theorem.unbiased import Unbiased, bounded_variance
 
 RESULT = Unbiased(
     name="B.5",

@@ -12,7 +12,7 @@ from stablestep.theorem.result import Result
 
 @cache
 def results() -> tuple[Result, ...]:
-    """All results, in the order of P.
+    """All results, in the order of P, then those on memory and on discrete time.
 
     >>> [result.name for result in results()][:4]
     ['4.1', '4.2', '4.3', 'B.1']
@@ -29,7 +29,7 @@ def _order(result: Result) -> list[tuple[bool, int, str]]:
 
 
 def result(name: str) -> Result:
-    """The result with this number in P, or "S2 …" for its number in the earlier version.
+    """The result with this number in P, "S2 …" for its number in the earlier version, or a name such as "discrete.sign".
 
     Raises:
         InvalidInput: for an unknown number, with the nearest known one.
@@ -50,7 +50,8 @@ def step_limit(
     """The largest step ηη_t that the result allows at this gradient norm (pathwise; ∞ if it asks for nothing).
 
     Args:
-        gradient_norm: ‖∇f(X_t)‖ of the path itself. The papers print E‖∇f(X_t)‖, with which the theorems are false. Signs need none.
+        gradient_norm: ‖∇f(X_t)‖ of the path itself. The papers print E‖∇f(X_t)‖, with which the theorems are false. Signs, normalized
+            and clipped steps need none.
         epsilon: ε in (0, 1), of the results on unbiased messages.
         form, unit, young, radius: see `theorem.Variant`.
 
@@ -67,7 +68,7 @@ def step_limit(
     return result(name).step_limit(c, gradient_norm, epsilon, **options)
 
 
-def bound(name: str, c: Constants, *, eta: float, phi1: float, phi2: float, **options) -> float:
+def bound(name: str, c: Constants, *, eta=None, phi1=None, phi2=None, steps=None, **options) -> float:
     """The right-hand side of the result, for a schedule that does not depend on the path.
 
     The step limit must hold on each path. What these numbers disprove raises: φ²/φ¹ is a mean of η_t, so one step is at least ηφ²/φ¹, and
@@ -76,23 +77,31 @@ def bound(name: str, c: Constants, *, eta: float, phi1: float, phi2: float, **op
 
     Args:
         initial_gap: S0 = f(X0) − f*; by default that of the constants.
-        phi1, phi2: ∫η_s ds and ∫η_s² ds over [0, t]; `schedule.phi(order, t)` gives them.
+        eta, phi1, phi2: of an SDE: η, ∫η_s ds and ∫η_s² ds over [0, t]; `schedule.phi(order, t)` gives them.
+        eta, steps: of a result in discrete time: η and the number of steps K; or `steps` alone, a list of the steps ηη_t themselves.
         epsilon: ε in (0, 1), of the results on unbiased messages.
+        initial_error: of the normalized results with a memory, how wrong it is at the start (each says what is meant).
         form, unit, young, radius: see `theorem.Variant`.
 
     Raises:
-        InvalidInput: outside the result's hypotheses, or where the schedule's mean step exceeds its step limit.
+        InvalidInput: outside the result's hypotheses, where the schedule's mean step exceeds its step limit, or where a bracket of a
+            discrete result is not positive, with the largest step.
 
     >>> c = Constants(L0=1, L1=0.5, dim=10, omega=[4, 8], sigma0_sq=[0.1, 0.2], sigma1_sq=[0.01, 0.02])
     >>> phi1, phi2 = ((101**0.4 - 1) / 0.4, (1 - 101**-0.2) / 0.2)
     >>> round(bound("4.2", c, initial_gap=3.0, eta=0.1, epsilon=0.5, phi1=phi1, phi2=phi2), 10)
     0.6447610802
+    >>> bound("discrete.normalized", Constants(L0=1, L1=0, dim=3, initial_gap=2.0), eta=0.1, steps=100)
+    0.25
     """
-    return result(name).bound(c, eta=eta, phi1=phi1, phi2=phi2, **options)
+    found = result(name)
+    return found.bound(c, **found.times(eta, phi1, phi2, steps), **options)
 
 
-def density(name: str, c: Constants, *, eta: float, eta_t, phi1: float, phi2: float, **options):
+def density(name: str, c: Constants, *, eta=None, eta_t=None, phi1=None, phi2=None, steps=None, **options):
     """The density of the result's random time t̂ on [0, t], where the schedule is `eta_t`: η_s/φ¹, for signs with a second-order term.
+
+    In discrete time, the probability of each of the iterations `steps` (of every one, where they are equal).
 
     Raises:
         InvalidInput: outside the result's hypotheses, or where a step exceeds every step limit that it has.
@@ -100,4 +109,5 @@ def density(name: str, c: Constants, *, eta: float, eta_t, phi1: float, phi2: fl
     >>> float(density("4.2", Constants(L0=1, L1=1, dim=1), eta=0.1, eta_t=0.5, phi1=10.0, phi2=5.0))
     0.05
     """
-    return result(name).density(c, eta, eta_t, phi1, phi2, **options)
+    found = result(name)
+    return found.density(c, eta_t=eta_t, **found.times(eta, phi1, phi2, steps), **options)

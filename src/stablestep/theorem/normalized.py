@@ -25,4 +25,5 @@ def normalized_bound(c: Constants, steps: int, initial_gap: float | None = None,
     epsilon, steps = checked_epsilon("the normalized step", epsilon), whole("steps", steps, most=10**18)
     require(c.B == 0, f"the normalized step needs purely relative noise, but B is {c.B:g}; use `bound` with a decay.")
     rate = checked_gap(c, initial_gap) * (1 + c.A / c.agents) / (2 * epsilon * (1 - epsilon) * steps)
-    return (c.L1 * rate + math.sqrt((c.L1 * rate) ** 2 + 4 * c.L0 * rate)) / 2
+    L0, L1 = c.smoothness
+    return (L1 * rate + math.sqrt((L1 * rate) ** 2 + 4 * L0 * rate)) / 2

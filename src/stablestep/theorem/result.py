@@ -1,15 +1,13 @@
-"""What every result offers, and the form that all results on unbiased messages share."""
+"""What every result offers, and which setups it is about."""
 
 import abc
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from stablestep.errors import InvalidInput, at_least_zero, positive, require, within
-from stablestep.theorem.constants import Constants
-from stablestep.theorem.variant import Variant, variant
+from stablestep.errors import FORMS, InvalidInput, at_least_zero, positive, require, within
+from stablestep.theorem.constants import FEEDBACK, Constants
 
 
 @dataclass(frozen=True)
@@ -23,15 +21,19 @@ class Hypothesis:
 
 @dataclass(frozen=True, kw_only=True)
 class Result(abc.ABC):
-    """A published theorem: while the step ηη_t stays below its limit on each path, E measure(∇f(X_t̂)) ≤ its bound.
+    """A theorem: while the step ηη_t stays below its limit on each path, E measure(∇f(X_t̂)) ≤ its bound.
 
     The random time t̂ has the density `density`.
 
     Attributes:
-        name: its number in the newer paper; aliases: other numbers, "S2 …" in the earlier one.
+        name: its number in the newer paper, or a name; aliases: other numbers, "S2 …" in the earlier one.
         reference: where it stands, with its equations.
         method: the optimizer that it is about.
-        sde: the model it is proved for, "first" or "new".
+        sde: the model it is proved for, "first" or "new"; "discrete" for the optimizer itself.
+        memories: those that it knows, by name; where there are none, it is about messages of the present point alone.
+        needs: the constant that describes the memory, "beta" or "alpha".
+        normalized, clips: whether it is about normalized steps, about local clipping.
+        forms: the forms it has.
     """
 
     name: str
@@ -39,6 +41,11 @@ class Result(abc.ABC):
     reference: str
     method: str
     sde: str
+    memories: tuple[str, ...] = ()
+    needs: str | None = None
+    normalized: bool = False
+    clips: bool = False
+    forms: tuple[str, ...] = FORMS
 
     @abc.abstractmethod
     def assumptions(self, c: Constants, **options) -> tuple[Hypothesis, ...]:
@@ -49,25 +56,72 @@ class Result(abc.ABC):
         """The largest ηη_t; ∞ where the result asks for nothing."""
 
     @abc.abstractmethod
-    def bound(self, c: Constants, eta: float, phi1: float, phi2: float, **options) -> float:
+    def bound(self, c: Constants, **options) -> float:
         """The right-hand side."""
 
     @abc.abstractmethod
-    def density(self, c: Constants, eta: float, eta_t, phi1: float, phi2: float, **options):
-        """The density of the random time at times where the schedule is `eta_t`."""
+    def density(self, c: Constants, **options):
+        """The density of the random time at times where the schedule is `eta_t`; in discrete time the probability of each iteration."""
 
     def memory(self, c: Constants) -> Hypothesis:
-        """That nothing remembers: a result that knows a memory says so here, and every other one raises."""
+        """That nothing remembers, or only what this result knows: every other one raises."""
+        if not self.memories:
+            return Hypothesis(
+                "no memory",
+                c.memory is None,
+                f"{self.name} is about messages of the present point alone, but {c.memory} remembers; leave the memory out, or find the "
+                'step by simulation, critical_step(…, method="rollouts").',
+            )
+        known = " or ".join(self.memories)
+        given = c.memory is not None and (c.memory in self.memories or (c.memory == FEEDBACK and self.needs == "alpha"))
+        remedy = f"give {self.needs}" if c.memory is None else f'leave the memory out, or use critical_step(…, method="rollouts")'
         return Hypothesis(
-            "no memory",
-            c.memory is None,
-            f"{self.name} is about messages of the present point alone, but {c.memory} remembers; leave the memory out, or find the "
-            'step by simulation, critical_step(…, method="rollouts").',
+            f"no memory but {known}",
+            given and getattr(c, str(self.needs)) is not None,
+            f"{self.name} is about {known}, but "
+            + (f"{self.needs} is missing; give {self.needs}." if given else f"memory is {c.memory}; {remedy}."),
         )
+
+    def steps(self, c: Constants) -> Hypothesis:
+        """That steps are normalized, and messages clipped, only where this result is about it."""
+        what = "normalized" if c.normalized else f"made of gradients clipped at {c.clip}"
+        return Hypothesis(
+            "clipping" if self.clips else "normalized steps" if self.normalized else "plain steps",
+            (self.normalized or not c.normalized) and (self.clips or c.clip is None),
+            f"{self.name} is about {self.method} with {'normalized' if self.normalized else 'plain'} steps, but these are {what}; "
+            "leave it out of the constants, or use a result on such steps.",
+        )
+
+    def clients(self, c: Constants) -> Hypothesis:
+        """That all clients share f, unless this result says more."""
+        return Hypothesis(
+            "one f for all clients",
+            not c.unlike,
+            f"{self.name} is about clients that share f, but dissimilarity is {c.dissimilarity}; {self.unlike_remedy}.",
+        )
+
+    @property
+    def unlike_remedy(self) -> str:
+        """What to do where clients differ."""
+        return "use 4.2, which knows such clients"
 
     def hypotheses(self, c: Constants, **options) -> tuple[Hypothesis, ...]:
         """The assumptions on the constants, checked one by one."""
-        return (self.memory(c), *self.assumptions(c, **options))
+        return (self.memory(c), self.steps(c), self.clients(c), *self.assumptions(c, **options))
+
+    def concerns_steps(self, c: Constants) -> bool:
+        """Whether it is about steps of this kind: plain, normalized, or of clipped gradients."""
+        return self.normalized == c.normalized and self.clips == (c.clip is not None)
+
+    def concerns(self, c: Constants) -> bool:
+        """Whether it is about methods of this kind, memory, steps and messages, whatever else it assumes."""
+        kind = self.normalized or self.clips or self.signs == c.signs
+        return kind and self.concerns_steps(c) and self.memory(c).holds
+
+    @property
+    def signs(self) -> bool:
+        """Whether it is about signs."""
+        return self.method == "DSignSGD"
 
     def applies(self, c: Constants, **options) -> bool:
         """Whether all hypotheses hold."""
@@ -77,6 +131,16 @@ class Result(abc.ABC):
         """Raise `InvalidInput` with the first hypothesis that fails."""
         for hypothesis in self.hypotheses(c, **options):
             require(hypothesis.holds, hypothesis.failure)
+
+    def times(self, eta, phi1, phi2, steps) -> dict:
+        """The arguments of `bound` and `density` that say which steps are taken: η with φ¹ and φ²."""
+        require(steps is None, f"{self.name} is about an SDE, which takes no steps; give eta, phi1 and phi2.")
+        require(
+            None not in (eta, phi1, phi2),
+            f"{self.name} needs eta, phi1 and phi2, but {', '.join(n for n, v in zip(('eta', 'phi1', 'phi2'), (eta, phi1, phi2)) if v is None)} "
+            "is missing; schedule.phi(order, t) gives φ.",
+        )
+        return {"eta": eta, "phi1": phi1, "phi2": phi2}
 
     def edge(self, c: Constants, gradient_norm: float | None, **options) -> float:
         """The step limit as ε → 1, beyond which the result allows no step at all."""
@@ -134,115 +198,3 @@ def checked_epsilon(name: str, epsilon: float | None) -> float:
     if epsilon is None:
         raise InvalidInput(f"{name} needs an epsilon between 0 and 1, such as 0.5.")
     return within("epsilon", epsilon, 0, 1, hint=", such as 0.5")
-
-
-def _no_extra(c: Constants, name: str) -> Hypothesis:
-    return Hypothesis("every unbiased compressor and every affine variance", True)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Unbiased(Result):
-    """If ηη_t ≤ 2ε / ((L0 + L1‖∇f(X_t)‖) R + L1 F) on each path, then
-
-    E‖∇f(X_t̂)‖² ≤ (S0 + φ² η (L0 + L1) F / 2) / ((1 − ε) φ¹), where t̂ has density η_t/φ¹.
-
-    R is A/N, the growth of the messages' covariance with ‖∇f‖², and on the new SDE 1 + A/N, that of their second moment; F is B/N, what
-    is left at a stationary point (`Constants.A`, `Constants.B`). The printed rules have E‖∇f(X_t)‖ in place of the path's own norm:
-    same formula, unsound (see `schedule.StepLimit`). `printed_floor` is the coefficient of φ²η/2 in a bound that is printed differently.
-
-    The limit falls with ‖∇f‖, so that at ‖∇f‖ = 0 it is one that no path's limit exceeds (with L1 = 0 it is every path's own): `bound`
-    raises where the schedule's mean step lies beyond it, `density` where it lies beyond that for every ε. The printed forms have the
-    same step limit.
-    """
-
-    extra: Callable[[Constants, str], Hypothesis] = _no_extra
-    printed_floor: Callable[[Constants, float], float] | None = None
-
-    def relative(self, c: Constants) -> float:
-        """R."""
-        return (self.sde == "new") + c.A / c.agents
-
-    def floor(self, c: Constants) -> float:
-        """F."""
-        return c.B / c.agents
-
-    def assumptions(self, c, **options):
-        chosen = variant(options)
-        known = not c.signs or bool(np.any(c.sigma0_sq) or np.any(c.sigma1_sq))
-        return (
-            Hypothesis(
-                "unbiased messages of finite variance",
-                known,
-                f"{self.name} is about unbiased messages of finite variance, but these constants describe signs (nu = {c.nu}); "
-                "use 4.3 or B.8, or give sigma0_sq.",
-            ),
-            Hypothesis(
-                "no radius",
-                chosen.radius is None,
-                f"radius is {chosen.radius}, but {self.name} has no radius version; leave it out.",
-            ),
-            Hypothesis(
-                "the printed form has the papers' phases",
-                chosen.plain or not chosen.printed,
-                f'unit and young change the corrected form of {self.name}, but form is "printed"; leave out one or the other.',
-            ),
-            self.extra(c, self.name),
-        )
-
-    def step_limit(self, c, gradient_norm=None, epsilon=None, **options):
-        epsilon, chosen = self._checked(c, epsilon, options)
-        if gradient_norm is None:
-            raise InvalidInput(f"{self.name} depends on the gradient norm; give gradient_norm.")
-        norm = at_least_zero("gradient_norm", gradient_norm)
-        _, growth = chosen.split(c)
-        denominator = (c.L0 + c.L1 * norm) * self.relative(c) + growth * self.floor(c)
-        return 2 * epsilon / denominator if denominator > 0 else math.inf
-
-    def edge(self, c, gradient_norm, **options):
-        return 2 * self.step_limit(c, gradient_norm, 0.5, **options)
-
-    def bound(self, c, eta, phi1, phi2, initial_gap=None, epsilon=None, **options):
-        epsilon, chosen = self._checked(c, epsilon, options)
-        checked_time(eta, phi1, phi2)
-        gap = checked_gap(c, initial_gap)
-        self.require_below(self.step_limit(c, 0.0, epsilon, **options), mean_step(eta, phi1, phi2), MEAN_STEP)
-        return (gap + phi2 * self._noise(c, eta, chosen) / 2) / ((1 - epsilon) * phi1)
-
-    def _noise(self, c: Constants, eta: float, chosen: Variant) -> float:
-        if chosen.printed and self.printed_floor is not None:
-            return self.printed_floor(c, eta)
-        constant, _ = chosen.split(c)
-        return eta * constant * self.floor(c)
-
-    def density(self, c, eta, eta_t, phi1, phi2, **options):
-        self.check(c, **options)
-        checked_time(eta, phi1, phi2)
-        limit, rates = self.edge(c, 0.0, **options), np.asarray(eta_t)
-        self.require_below(limit, mean_step(eta, phi1, phi2), MEAN_STEP)
-        self.require_below(limit, eta * float(np.max(rates, initial=0.0)), "the largest step, ηη_t,")
-        return rates / phi1
-
-    def _checked(self, c: Constants, epsilon: float | None, options: dict) -> tuple[float, Variant]:
-        known = checked_epsilon(self.name, epsilon)
-        self.check(c, **options)
-        return known, variant(options)
-
-
-def uncompressed(c: Constants, name: str) -> Hypothesis:
-    """ω = 0."""
-    largest = float(np.max(c.omega))
-    return Hypothesis(
-        "no compression",
-        largest == 0,
-        f"{name} is about uncompressed messages, but omega is {largest}; use 4.2, which allows compression.",
-    )
-
-
-def bounded_variance(c: Constants, name: str) -> Hypothesis:
-    """σ1 = 0."""
-    largest = float(f"{np.max(c.sigma1_sq):.6g}")
-    return Hypothesis(
-        "bounded variance",
-        largest == 0,
-        f"{name} assumes bounded variance, but sigma1_sq is {largest}; use 4.2, which allows affine variance.",
-    )

@@ -9,8 +9,14 @@ import numpy as np
 from stablestep.errors import require
 from stablestep.noise.student import Xi, slope, sup_density
 from stablestep.theorem.constants import Constants
+from stablestep.theorem.measure import huber, huber_inverse
 from stablestep.theorem.result import MEAN_STEP, Hypothesis, Result, checked_gap, checked_time, mean_step
 from stablestep.theorem.variant import Variant, variant
+
+MEDIAN = (
+    "the signs of unlike clients vote for a median, not for the mean, and can push to infinity: no step repairs that, but "
+    "ErrorFeedback(ScaledSign()) does"
+)
 
 
 @dataclass(frozen=True)
@@ -50,19 +56,13 @@ class Signs(Result):
 
     def assumptions(self, c, **options):
         chosen = variant(options)
-        heavy = c.signs and c.tail < 1 and not chosen.printed and chosen.radius is None
         phases = chosen.plain or (chosen.radius is not None and not chosen.printed)
         return (
-            Hypothesis(
-                "Student-t noise of known scale",
-                c.signs,
-                f"{self.name} needs Student-t noise: give nu and scale_max in the constants (nu = inf for Gaussian noise).",
-            ),
-            Hypothesis(
-                "ν ≥ 1",
-                not heavy,
-                f"{self.name} (corrected) needs nu ≥ 1, but nu is {c.nu}; use the radius version, "
-                "radius=R with |∂_j f| ≤ R σ_max on the path.",
+            *known_noise(
+                self.name,
+                c,
+                any_tail=chosen.printed or chosen.radius is not None,
+                remedy="use the radius version, radius=R with |∂_j f| ≤ R σ_max on the path",
             ),
             Hypothesis(
                 "no phases",
@@ -98,17 +98,31 @@ class Signs(Result):
         )
         return terms
 
+    @property
+    def unlike_remedy(self):
+        return MEDIAN
+
     def measure(self, c, gradient_norm, **options):
-        if _squared(variant(options)):
-            return np.square(gradient_norm)
-        slope_, scale = slope(c.tail), mean_scale(c)
-        norm = np.asarray(gradient_norm, float)
-        return np.where(norm > 0, slope_ * norm**2 / np.where(norm > 0, scale + slope_ * norm, 1), 0.0)
+        return np.square(gradient_norm) if _squared(variant(options)) else huber(gradient_norm, offset(c))
 
     def gradient_norm_bound(self, c, value, **options):
-        if _squared(variant(options)):
-            return math.sqrt(value)
-        return (value + math.sqrt(value**2 + 4 * value * mean_scale(c) / slope(c.tail))) / 2
+        return math.sqrt(value) if _squared(variant(options)) else huber_inverse(value, offset(c))
+
+
+def known_noise(name: str, c: Constants, any_tail: bool, remedy: str) -> tuple[Hypothesis, Hypothesis]:
+    """Student-t noise of known scale, and ν ≥ 1 unless any tail will do."""
+    return (
+        Hypothesis(
+            "Student-t noise of known scale",
+            c.signs,
+            f"{name} needs Student-t noise: give nu and scale_max in the constants (nu = inf for Gaussian noise).",
+        ),
+        Hypothesis(
+            "ν ≥ 1",
+            any_tail or not c.signs or c.tail >= 1,
+            f"{name} (corrected) needs nu ≥ 1, but nu is {c.nu}; {remedy}.",
+        ),
+    )
 
 
 def _ratio(terms: Terms) -> float:
@@ -117,6 +131,11 @@ def _ratio(terms: Terms) -> float:
 
 def _squared(chosen: Variant) -> bool:
     return chosen.printed or chosen.radius is not None
+
+
+def offset(c: Constants) -> float:
+    """b = σ̄/ℓ: g·E M ≥ Ψ(g) ≥ ‖g‖ − b."""
+    return mean_scale(c) / slope(c.tail)
 
 
 def mean_scale(c: Constants) -> float:
@@ -138,7 +157,7 @@ def corrected(c: Constants, eta: float, chosen: Variant, share: float) -> Terms:
     """−Ψ for the first-order term and ‖H‖ d `share`/2 for the second: `share` is 1/N for the first-order SDE, 1 for the new one."""
     half = eta * c.dim * share / 2
     if chosen.radius is None:
-        return Terms(1.0, half * c.L1, half * (c.L0 + c.L1 * mean_scale(c) / slope(c.tail)))
+        return Terms(1.0, half * c.L1, half * (c.L0 + c.L1 * offset(c)))
     scale, (constant, growth) = harmonic(c.scale_max), chosen.split(c)
     return Terms(slope_of(c, chosen), scale * half * growth, scale * half * constant, scale)
 

@@ -1,7 +1,7 @@
 """P Theorem 4.1 = B.4 (Eqs. 4, 5, 104, 105): DCSGD, affine variance, from the first-order SDE. Eq. 5 is misprinted."""
 
 from stablestep.theorem.constants import Constants
-from stablestep.theorem.result import Unbiased
+from stablestep.theorem.unbiased import Unbiased
 
 
 def _printed(c: Constants, eta: float) -> float:
@@ -14,6 +14,7 @@ RESULT = Unbiased(
     aliases=("B.4", "S2 A.4"),
     reference="P Thm 4.1 = B.4, Eqs. 4-5, 104-105; S2 Thm A.4",
     method="DCSGD",
+    unlike=True,
     sde="first",
     printed_floor=_printed,
 )

@@ -47,7 +47,8 @@ class Variant:
     def split(self, c: Constants) -> tuple[float, float]:
         """(a, b) with L0 + L1‖g‖ ≤ a + b‖g‖²: what the two phases of every proof amount to."""
         share = 0.5 if self.young else 1.0
-        return c.L0 + share * self.unit * c.L1, share * c.L1 / self.unit
+        L0, L1 = c.smoothness
+        return L0 + share * self.unit * L1, share * L1 / self.unit
 
 
 def variant(options: dict) -> Variant:
