@@ -10,11 +10,14 @@ from stablestep.errors import nearest, require, whole
 from stablestep.record import describe, provenance, recorded
 from stablestep.schedule import Schedule
 from stablestep.sde import integrate, model
+from stablestep.sde.memory import linear_memory
+from stablestep.sde.model import KINDS
+from stablestep.sde.signum import is_signum
 from stablestep.setup import Setup
 from stablestep.simulate import simulate
 
 _Z = 1.96  # half width of a 95 % interval in standard errors
-_KINDS = ("first", "classic", "new", "flip")
+_KINDS = tuple(kind for kind in KINDS if kind != "principal")
 
 
 def compare(
@@ -38,9 +41,9 @@ def compare(
     dt); `model_error` = gap − integration_error is what is left for the model. Each comes with a 95 % interval.
 
     Args:
-        models: names as in `sde.model`.
-        time: the horizon; t = kη.
-        substeps: η/dt. One substep makes the first-order model the optimizer with Gaussian messages, and proves nothing.
+        models: names as in `sde.model`; a memory's models start where `integrate` starts them by default.
+        time: the horizon; t = kη (with a linear memory kη_e, so that it takes as many iterations as its time asks for).
+        substeps: how many dt make one iteration. One substep makes the first-order model the optimizer with Gaussian messages, and proves nothing.
         form, record, radius, dtype: as in `sde.model` and `simulate`.
 
     Returns:
@@ -59,22 +62,31 @@ def compare(
     """
     _require_known(models)
     substeps = whole("substeps", substeps, least=2, hint="; 16 is usual")
-    steps = max(1, round(time / schedule.eta))
+    tick = tick_of(setup, schedule)
+    steps = max(1, round(time / tick))
     marks = recorded(steps, record)
     common: dict[str, Any] = dict(x0=x0, runs=runs, radius=radius, dtype=dtype)
     discrete = simulate(setup, schedule=schedule, steps=steps, record=marks, seed=seed, **common)
+    discrete = discrete.assign_coords(time=discrete.iteration.values * tick)
     start = float(discrete.gradient_norm_mean[0])
 
     def row(name: str, own: int) -> xr.Dataset:
         built = model(setup, name, schedule, form=form, gradient_norm=start)
-        times = dict(time=steps * schedule.eta, dt=schedule.eta / substeps, record=marks * substeps)
+        own_tick = float(built.tick)
+        times = dict(time=steps * own_tick, dt=own_tick / substeps, record=marks * substeps)
         path = integrate(built, **times, seed=own, **common)
-        return _row(path.sel(time=path.time[np.isin(path.iteration.values.round(9), marks)]), discrete)
+        return _row(path.isel(time=np.isin(path.iteration.values.round(6), marks)), discrete)
 
     rows = [row(name, seed + 1 + index) for index, name in enumerate(models)]
     table = xr.concat(rows, xr.DataArray(list(models), dims="model", name="model"))
     described: dict[str, Any] = dict(setup=describe(setup), schedule=describe(schedule), form=form, steps=steps)
     return table.assign_attrs(provenance(**described, seed=seed, runs=runs, substeps=substeps))
+
+
+def tick_of(setup: Setup, schedule: Schedule) -> float:
+    """η_e, the time of one iteration."""
+    linear = setup.memory is not None and not is_signum(setup)
+    return float(schedule.eta * (linear_memory(setup)[1].gain if linear else 1))
 
 
 def _require_known(models: Sequence[str]) -> None:

@@ -21,17 +21,23 @@ def first(model, t: Scalar, x: Vector) -> Vector:
 
 
 def classic(model, t: Scalar, x: Vector) -> Vector:
-    """−s − (η/2) J_s s + (η/2) ∂_t s, of weak order 2 (P Eqs. 29, 32 for a constant step; J_s includes ∇ₓη_t)."""
+    """−s − η_e (½ + τ_i)(J_s s − ∂_t s) − η_e τ_o η_t J_m s, of weak order 2: P Eqs. 29, 32 for a constant step and no memory (J_s includes
+    ∇ₓη_t). A memory delays displacements by τ_i steps and messages by τ_o; at a constant step −m − (η_e/2)(1 + 2τ) J_m m."""
     s = model.field(t, x)
     _, change = jax.jvp(model.field, (t, x), (-jnp.ones_like(t), s))
-    return -s - model.eta / 2 * change
+    drift = -s - (0.5 + model.memory.inside) * model.eta_effective * change
+    if not model.memory.lags:
+        return drift
+    _, lag = jax.jvp(model.law.mean, (x,), (s,))
+    return drift - model.memory.outside * model.eta_effective * model.rate(t, x) * lag
 
 
 def new(model, t: Scalar, x: Vector) -> Vector:
-    """−η_t m + (ηη_t²/2) c with g·c = mᵀHm: c = Hg for unbiased messages (P Eqs. 27, 70, 106), diag(m/g) H m for signs."""
+    """−η_t m + (η_eη_t²/2) θ̂ c with g·c = mᵀHm: c = Hg for unbiased messages (P Eqs. 27, 70, 106), diag(m/g) H m for signs. θ̂ is 1 without
+    memory, (1−β)/(1+β) for heavy ball."""
     m, rate = model.law.mean(x), model.rate(t, x)
     correction = model.law.secant(x) * model.problem.hessian_product(x, m)
-    return -rate * m + model.eta * rate**2 / 2 * correction
+    return -rate * m + model.theta * model.eta_effective * rate**2 / 2 * correction
 
 
 def flip(model, t: Scalar, x: Vector) -> Vector:

@@ -12,23 +12,23 @@ from stablestep.noise import Gaussian
 from stablestep.problem import Quadratic
 from stablestep.record import Paths, cast
 from stablestep.schedule import Constant
-from stablestep.sde.model import Model
+from stablestep.sde.continuous import Continuous
+from stablestep.sde.normalized import DirectionLaw
 
-_SIGN = {"first": 0.0, "classic": 1.0, "new": -1.0, "flip": -1.0}
 
-
-def linear_parts(model: Model) -> tuple[np.ndarray, np.ndarray]:
-    """(A, C) with drift −A x and GGᵀ = C: A = H + c(η/2)H², c = 0, 1, −1 for first, classic, new.
+def linear_parts(model: Continuous) -> tuple[np.ndarray, np.ndarray]:
+    """(A, C) with drift −A x and GGᵀ = C: A = H + c(η_e/2)H², c = 0, 1 + 2τ, −θ̂ for first, classic, new.
 
     Raises:
         InvalidInput: if the model is not linear with additive noise.
     """
     problem, schedule = model.problem, model.schedule
-    additive = all(
+    signs = {"first": 0.0, "classic": 1 + 2 * model.delay, "new": -model.theta, "flip": -1.0}
+    additive = not isinstance(model.law, DirectionLaw) and all(
         isinstance(p.compressor, Identity) and isinstance(p.noise, Gaussian) and not np.any(p.noise.sigma1)
         for p in model.law.groups
     )
-    if not (isinstance(problem, Quadratic) and additive and isinstance(schedule, Constant) and model.kind in _SIGN):
+    if not (isinstance(problem, Quadratic) and additive and isinstance(schedule, Constant) and model.kind in signs):
         raise InvalidInput(
             "an exact solution is known for a Quadratic problem, Identity compression, Gaussian noise with sigma1 = 0, a constant step and "
             'the models first, classic, new and flip; use method="euler".'
@@ -36,11 +36,11 @@ def linear_parts(model: Model) -> tuple[np.ndarray, np.ndarray]:
     hessian = np.asarray(problem.matrix, float)
     hessian = np.diag(hessian) if hessian.ndim == 1 else hessian
     covariance = np.asarray(_covariance(cast(model, float)), float)
-    return hessian + _SIGN[model.kind] * model.eta / 2 * hessian @ hessian, covariance
+    return hessian + signs[model.kind] * model.eta_effective / 2 * hessian @ hessian, covariance
 
 
 @eqx.filter_jit
-def _covariance(model: Model):
+def _covariance(model: Continuous):
     return model.covariance(0.0, jnp.zeros(model.problem.dim)).as_matrix()
 
 
@@ -60,7 +60,9 @@ def transition(drift: np.ndarray, covariance: np.ndarray, time: float) -> tuple[
     return decay, vectors @ (inner * weight) @ vectors.T
 
 
-def exact_paths(model: Model, points: Float[Array, "runs d"], times: np.ndarray, seed: int, radius: float) -> Paths:
+def exact_paths(
+    model: Continuous, points: Float[Array, "runs d"], times: np.ndarray, seed: int, radius: float
+) -> Paths:
     """Paths with the exact joint law at the recorded times."""
     require(bool(np.all(np.diff(times) > 0)), "recorded times must increase.")
     drift, covariance = linear_parts(model)

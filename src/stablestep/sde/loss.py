@@ -9,7 +9,9 @@ from stablestep.errors import FORMS, one_of, require
 from stablestep.method import Process
 from stablestep.problem import Problem
 from stablestep.record import ball_radius, cast, monte_carlo, recorded, start, working_dtype
-from stablestep.sde.model import Model, check_start, steps_of
+from stablestep.sde.check import require_start, steps_of
+from stablestep.sde.continuous import Continuous
+from stablestep.sde.model import Model
 from stablestep.stream import Family
 
 
@@ -44,7 +46,7 @@ class Joint(Process):
 
 
 def loss_process(
-    model: Model,
+    model: Continuous,
     *,
     x0,
     time: float,
@@ -70,14 +72,16 @@ def loss_process(
     >>> bool(abs(found.loss - found.process).max() < 0.05)
     True
     """
+    require(isinstance(model, Model), f'the model "{model.kind}" has a momentum beside the point; use integrate.')
+    assert isinstance(model, Model)
     require(not model.noiseless, "a model without noise has no volatility; f along an ODE is what integrate records.")
     one_of("form", form, FORMS)
-    steps, step = steps_of(time, dt, model.eta)
+    steps, step = steps_of(time, dt, model.eta_effective)
     marks = recorded(steps, record)
     with working_dtype(dtype) as kind:
         problem = cast(model.problem, kind)
         points = start(x0, problem, runs, seed, kind)
-        check_start(model, points)
+        require_start(model, points)
         ball = ball_radius(radius, points)
         scale = 1.0 if form == "corrected" else model.eta**-0.5
         process = cast(Joint(model.problem, model, step, scale), kind)

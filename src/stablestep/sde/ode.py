@@ -10,10 +10,10 @@ from jaxtyping import Array, Float
 
 from stablestep.errors import require
 from stablestep.record import Paths, cast
-from stablestep.sde.model import Model
+from stablestep.sde.continuous import Continuous
 
 
-def ode_paths(model: Model, points: Float[Array, "runs d"], times: np.ndarray, radius: float) -> Paths:
+def ode_paths(model: Continuous, points: Float[Array, "runs d"], times: np.ndarray, radius: float) -> Paths:
     """The solution from each of `points`; `diverged_at` is the time at which it leaves the ball.
 
     The principal flow is carried as (Re, Im).
@@ -36,14 +36,14 @@ def ode_paths(model: Model, points: Float[Array, "runs d"], times: np.ndarray, r
 
 
 @eqx.filter_jit
-def _solve(model: Model, times, radius, states):
+def _solve(model: Continuous, times, radius, states):
     solved, end = jax.vmap(lambda state: _path(model, times, radius, state))(states)
     real = solved[..., : model.problem.dim]
     gradient = jax.vmap(jax.vmap(model.problem.gradient))(real)
     return solved, end, jax.vmap(jax.vmap(model.problem.value))(real), jnp.sqrt(jnp.sum(gradient * gradient, axis=-1))
 
 
-def _path(model: Model, times, radius, state):
+def _path(model: Continuous, times, radius, state):
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(_field),
         diffrax.Tsit5(),

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+import equinox as eqx
+import jax
 import numpy as np
 import xarray as xr
 
-from stablestep.errors import instance, nearest, require
+from stablestep.errors import instance, nearest, one_of, require
 from stablestep.record import (
     Paths,
     ball_radius,
@@ -17,20 +19,23 @@ from stablestep.record import (
     monte_carlo,
     provenance,
     recorded,
-    start,
     working_dtype,
 )
+from stablestep.record import start as starts
+from stablestep.sde.check import require_start, steps_of
+from stablestep.sde.continuous import Continuous
 from stablestep.sde.euler import Coupled, Euler
 from stablestep.sde.exact import exact_paths
-from stablestep.sde.model import Model, check_start, steps_of
+from stablestep.sde.model import Model
 from stablestep.sde.ode import ode_paths
 
 METHODS = ("euler", "tamed", "exact", "ode")
+STARTS = ("shifted", "given")
 _ERROR_RUNS = 256
 
 
 def integrate(
-    model: Model,
+    model: Continuous,
     *,
     x0,
     time: float,
@@ -38,6 +43,7 @@ def integrate(
     runs: int = 100,
     seed: int = 0,
     method: str | None = None,
+    start: str | None = None,
     record=None,
     observe: Callable | Mapping[str, Callable] | None = None,
     final: bool = False,
@@ -46,11 +52,15 @@ def integrate(
     error: bool = True,
     progress: Callable[[float], None] | None = None,
 ) -> xr.Dataset:
-    """Integrate dX = drift dt + diffusion dW from x0 over [0, time], t = kη.
+    """Integrate dX = drift dt + diffusion dW over [0, time], t = kη (with memory kη_e), for an optimizer that starts at x0.
 
     Args:
         model: from `sde.model`.
-        dt: the integrator's step, η/16 by default and at most η (adjusted so that whole steps reach `time`). At dt = η,
+        start: "shifted" starts the model at `model.start(x0)`, which a memory that starts at 0 needs (the default of "first" and
+            "classic"; without memory, or with a warm one, it is x0), "given" at x0 (the default of the others). From the wrong start
+            "classic" is of first order, and worse than "first" from the right one.
+        dt: the integrator's step, a sixteenth of an iteration by default (η/16) and at most one (adjusted so that whole steps reach
+            `time`). At dt = η,
             Euler-Maruyama of the first-order model is the optimizer with Gaussian messages.
         method: "euler" (Euler-Maruyama, the default), "tamed" (its drift step divided by 1 + dt‖drift‖, for drifts that grow
             faster than linearly), "exact" (Ornstein-Uhlenbeck: quadratics with additive noise), or "ode" (models without noise, by
@@ -73,14 +83,20 @@ def integrate(
     >>> abs(float(paths.loss_mean[-1]) - 0.1 / (2 * (2 - 0.1))) < 2e-3     # the stationary loss η/(2(2−η))
     True
     """
-    instance("model", model, Model, "sde.model(setup, kind, schedule)")
+    instance("model", model, Continuous, "sde.model(setup, kind, schedule)")
+    start = one_of("start", start or ("shifted" if model.kind in ("first", "classic") else "given"), STARTS)
     method = method or ("ode" if model.kind == "principal" else "euler")
     require(method in METHODS, f'there is no method "{method}". {nearest(method, METHODS)}')
     require(
         model.kind != "principal" or method == "ode",
         'the principal flow is complex and is integrated by method="ode" only.',
     )
-    steps, step = steps_of(time, dt, model.eta)
+    require(
+        isinstance(model, Model) or method in ("euler", "tamed"),
+        f'method="{method}" is not for the pair of a point and a momentum; use "euler" or "tamed".',
+    )
+    tick = float(model.tick)
+    steps, step = steps_of(time, dt, tick)
     watched = {"observed": observe} if callable(observe) else dict(observe or {})
     require(
         not watched or method in ("euler", "tamed"), f'observe is not available with method="{method}"; use "euler".'
@@ -88,8 +104,9 @@ def integrate(
     marks = recorded(steps, record)
     with working_dtype("float64" if method in ("exact", "ode") else dtype) as kind:
         problem = cast(model.problem, kind)
-        points = start(x0, problem, runs, seed, kind)
-        check_start(model, points)
+        points = starts(x0, problem, runs, seed, kind)
+        require_start(model, points)
+        points = _moved(cast(model, kind), points) if start == "shifted" else points
         ball = ball_radius(radius, points)
         if method == "exact":
             paths = _in_steps(exact_paths(model, points, marks * step, seed, ball), step)
@@ -110,6 +127,8 @@ def integrate(
         method=method,
         dt=step,
         eta=model.eta,
+        eta_effective=model.eta_effective,
+        start=start,
         law=describe(model.law),
         schedule=describe(model.schedule),
         x0=describe_start(x0),
@@ -118,8 +137,15 @@ def integrate(
         radius=ball,
         minimum="unknown" if model.problem.minimum is None else model.problem.minimum,
     )
-    found = dataset(paths, marks, step, model.eta, attrs)
+    found = dataset(paths, marks, step, tick, attrs)
+    if model.memory.delay:
+        found["time"].attrs["long_name"] = "t = k√η" if model.kind == "underdamped-b" else "t = kη_e"
     return found.assign(integration_error=("time", wrong[0]), integration_error_stderr=("time", wrong[1]))
+
+
+@eqx.filter_jit
+def _moved(model: Continuous, points):
+    return jax.vmap(model.start)(points)
 
 
 def _in_steps(paths: Paths, step: float) -> Paths:
