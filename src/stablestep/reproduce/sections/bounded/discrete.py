@@ -7,12 +7,11 @@ import numpy as np
 from stablestep import compressor, problem, schedule, theorem
 from stablestep.claim import Claim
 from stablestep.report import Table
-from stablestep.reproduce.both_sides import Case, paths
+from stablestep.reproduce.both_sides import Case, paths, signs
 from stablestep.reproduce.context import Context
 from stablestep.reproduce.measure import Measured, check, mean
 from stablestep.reproduce.sections.sign_bounds import CORRECTED, ETA
 from stablestep.setup import Agents, Setup
-from stablestep.reproduce.both_sides import signs
 
 QUARTIC = problem.Quartic(10)
 OMEGA, CAP, STEPS = 4.0, 1e3, 300  # a cap that never binds

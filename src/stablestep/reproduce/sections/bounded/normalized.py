@@ -34,8 +34,8 @@ def plateaus(context: Context) -> Plateaus:
 
 def _late_norm(eta: float, context: Context) -> float:
     setup = Setup(problem.Quadratic(EIGENVALUES), Agents(1))
-    steps = 4000
-    late = np.arange(steps // 2, steps)
+    steps = 20_000
+    late = np.arange(steps - 2000, steps)
     common = {"x0": 1.0, "steps": steps, "runs": 1, "seed": context.seed, "record": late, "dtype": "float64"}
     found = simulate(setup, schedule=schedule.Normalized(schedule.Constant(eta)), **common)
     return float(found.gradient_norm_mean.mean())
