@@ -17,7 +17,6 @@ from stablestep.problem import Quadratic
 from stablestep.record import cast, working_dtype
 from stablestep.schedule import Constant
 from stablestep.setup import Agents, Setup
-from stablestep.stability.moments import quadratic_matrix
 from stablestep.stability.root import bracket, mean_of, root
 from stablestep.stability.start_point import CriticalStep, StartPoint, never, symmetric
 from stablestep.stream import Family, Stream
@@ -52,8 +51,7 @@ def lyapunov(case: StartPoint, runs: int = 64, steps: int = 1000) -> CriticalSte
         calls += 1
         return rates(math.exp(log_step))
 
-    largest = float(np.max(np.abs(np.linalg.eigvalsh(quadratic_matrix(frozen)))))
-    low, high = bracket(lambda log_step: mean_of(counted(log_step)) > 0, math.log(2 / largest))
+    low, high = bracket(lambda log_step: mean_of(counted(log_step)) > 0, math.log(2 / frozen.problem.smoothness(0.0)))
     if not high - low < math.inf:
         return never(math.inf if math.isinf(high) else 0.0, "lyapunov", DEFINITION, calls * runs * steps)
     found = root(counted, low, high, 1e-5)
