@@ -71,6 +71,7 @@ def _figure(found: Edges, measured: Orders) -> Figure:
     ):
         table = measured[name, kind, moved]
         right.loglog(table.eta, np.abs(table.error), "o-", color=shade, label=f"{words}: slope {table.slope:.2f}")
+    plot.plain_ticks(right.xaxis)
     right.set(xlabel="effective step η_e", ylabel="|E f(X) − E f(x)|, largest", title=f"Models of {name}")
     for ax in (left, middle, right):
         plot.dress(ax)
