@@ -7,7 +7,9 @@ from stablestep.setup import Setup
 from stablestep.simulate import simulate
 
 
-def mean_square_edge(setup: Setup, near: float, window: tuple[int, int], runs: int, seed: int, width: float = 1.3) -> float:
+def mean_square_edge(
+    setup: Setup, near: float, window: tuple[int, int], runs: int, seed: int, width: float = 1.3
+) -> float:
     """The step within a factor `width` of `near` at which E f is the same at both iterations of `window`; NaN if there is none.
 
     Many coordinates stand for many runs. In a short window, since later the mean is made by runs that are too rare to be met: what is

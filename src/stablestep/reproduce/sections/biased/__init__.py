@@ -7,14 +7,14 @@ from stablestep.report import Figure, Section
 from stablestep.reproduce.context import Context
 from stablestep.reproduce.rest import mean_square
 from stablestep.reproduce.sections.biased.clipping import ROOTS, C, clip_bias, clipped
-from stablestep.reproduce.sections.biased.counterexamples import Failures, counterexamples, failures
+from stablestep.reproduce.sections.biased.counterexamples import Failures, counterexamples_of, failures
 from stablestep.reproduce.sections.biased.top_one import METHODS, Rests, floor, rests
 
 WORDS = [
-    "A message that is not right in the mean can lead to the wrong point, or away from every point. Three known examples are run here, each "
-    "with what repairs it, and each under two noises: the floors of clipping and of EF21-SGD with Top-1 need skewed noise. Under the "
-    "coordinate-wise symmetric noise of the papers every odd, monotone message (signs, Top-k, clipping) points the right way, and the "
-    "floors vanish.",
+    "A message that is not right in the mean can lead to the wrong point, or away from every point. Three known "
+    "examples are run here, each with what repairs it, and each under two noises: the floors of clipping and of "
+    "EF21-SGD with Top-1 need skewed noise. Under the coordinate-wise symmetric noise of the papers every odd, "
+    "monotone message (signs, Top-k, clipping) points the right way, and the floors vanish.",
 ]
 
 
@@ -30,7 +30,7 @@ def run(context: Context) -> Section:
         title="Biased messages: failures and floors",
         paragraphs=WORDS,
         figures=[_figure(failed, points, found)],
-        claims=[counterexamples(failed), clip, floor(found)],
+        claims=[counterexamples_of(failed), clip, floor(found)],
         parameters={
             "C1": "a = ±(1, −1) + ¼(1, 1), one of the two samples at a time, η = 0.02, x0 = (1, 1), 3000 steps, 20 runs",
             "C2": "N = d = 3, a = (−3, 2, 2) and its permutations, ¼‖x‖² more, η = 0.05, x0 = (1, 1, 1)",
@@ -55,12 +55,14 @@ def _figure(failed: Failures, points: dict, found: Rests) -> Figure:
         for name, style in (("skewed", "o-"), ("symmetric", "x--")):
             known = sorted(eta for one, noise, eta in found if (one, noise) == (method, name))
             squares = [mean_square(found[method, name, eta])[0] for eta in known]
-            axes[2].loglog(known, squares, style, color=color, ms=5, label=method if name == "skewed" and known else None)
+            axes[2].loglog(
+                known, squares, style, color=color, ms=5, label=method if name == "skewed" and known else None
+            )
     axes[2].set(xlabel="η", ylabel="E‖x‖² at rest", title="Top-1, d = 2 (dashed: symmetric noise)")
     for ax in axes:
         plot.dress(ax)
     caption = (
-        "Left: signs without memory never fall below f(x0) = ½. Middle and right: levels at rest against the step; a line that turns flat "
-        "towards small η is a floor that no step removes. Only skewed noise makes one, and error feedback has none."
+        "Left: signs without memory never fall below f(x0) = ½. Middle and right: levels at rest against the step; a "
+        "line that turns flat towards small η is a floor that no step removes. Only skewed noise makes one, and error feedback has none."
     )
     return Figure("biased_floors", figure, caption)

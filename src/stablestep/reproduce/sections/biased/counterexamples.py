@@ -65,7 +65,7 @@ def _tops(chosen: compressor.Compressor, context: Context) -> xr.Dataset:
     return simulate(setup, schedule=schedule.Constant(ETA), **common)
 
 
-def counterexamples(found: Failures) -> Claim:
+def counterexamples_of(found: Failures) -> Claim:
     checks = []
     for name, result in found.signs.items():
         if name in ("sign", "scaled sign"):
@@ -87,8 +87,8 @@ def counterexamples(found: Failures) -> Claim:
         "Karimireddy et al. 2019, Beznosikov et al. 2020",
         "Signs and Top-1 without memory stall or diverge on least squares; with error feedback they converge.",
         tuple(checks),
-        detail="C1: two samples in the plane, whose signs are ±(1, −1) for ever. C2: three clients, each of which sends the coordinate that "
-        "leads away.",
+        detail="C1: two samples in the plane, whose signs are ±(1, −1) for ever. C2: three clients, each of which "
+        "sends the coordinate that leads away.",
     )
 
 

@@ -55,9 +55,9 @@ def floor(found: Rests) -> Claim:
     return Claim(
         "ef21.floor",
         "Fatkhullin et al. 2023",
-        "EF21-SGD with Top-1 does not converge however small the step: under the skewed noise of its counterexample. Under symmetric noise "
-        "it does.",
+        "EF21-SGD with Top-1 does not converge however small the step: under the skewed noise of its counterexample. "
+        "Under symmetric noise it does.",
         tuple(checks),
-        detail="‖x‖²/2 in the plane, noise of total variance 1. Error feedback (EF) has no floor under either noise; EF21 after an average of "
-        "gradients (EF21-SGDM) has one that is smaller with μ; plain Top-1 has the largest under skewed noise.",
+        detail="‖x‖²/2 in the plane, noise of total variance 1. Error feedback (EF) has no floor under either noise; "
+        "EF21 after an average of gradients (EF21-SGDM) has one that is smaller with μ; plain Top-1 has the largest under skewed noise.",
     )

@@ -17,8 +17,8 @@ from stablestep.reproduce.sections.bounded.signum import levels, predicted_ratio
 
 WORDS = [
     "A message of bounded length cannot blow up: instead of a critical step there is a plateau, in proportion to the step. Under (L0, L1)-"
-    "smoothness the remainder of a step of length ρ is at most (L0 + L1‖∇f‖)(e^{L1ρ} − 1 − L1ρ)/L1², which turns the theorems on SDEs into "
-    "theorems on the discrete methods.",
+    "smoothness the remainder of a step of length ρ is at most (L0 + L1‖∇f‖)(e^{L1ρ} − 1 − L1ρ)/L1², which turns the "
+    "theorems on SDEs into theorems on the discrete methods.",
 ]
 
 
@@ -63,13 +63,15 @@ def _figure(found: dict, flat: Plateaus) -> Figure:
     right.loglog(steps, top * steps / 2, color=plot.CATEGORIES[0], lw=1.6, label="λη/2")
     right.loglog(etas, [flat.norms[eta] for eta in etas], "o", color=plot.CATEGORIES[0], ms=7, label="simulated")
     right.axvspan(2 / top, steps[-1], color="0.5", alpha=0.15, lw=0, label="gradient descent diverges")
-    right.set(xlabel="η", ylabel="mean of ‖∇f‖, late", xlim=(steps[0], steps[-1]), title="Normalized steps on a quadratic")
+    right.set(
+        xlabel="η", ylabel="mean of ‖∇f‖, late", xlim=(steps[0], steps[-1]), title="Normalized steps on a quadratic"
+    )
     left.set(title="Momentum before the sign, x²/2")
     for ax in (left, right):
         plot.dress(ax)
     caption = (
-        "Left: lines are the law as η → 0, points are simulated. Momentum before the sign raises the plateau at equal η; at equal speed it "
-        "lowers it a little under Gaussian noise; under Cauchy noise it only costs. Right: a normalized step of any size settles at "
-        "‖∇f‖ = λη/2."
+        "Left: lines are the law as η → 0, points are simulated. Momentum before the sign raises the plateau at equal "
+        "η; at equal speed it lowers it a little under Gaussian noise; under Cauchy noise it only costs. Right: a "
+        "normalized step of any size settles at ‖∇f‖ = λη/2."
     )
     return Figure("bounded_plateaus", figure, caption)

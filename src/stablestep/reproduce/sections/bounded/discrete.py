@@ -90,7 +90,5 @@ def table(held: list[Held]) -> Table:
         [one.name, one.label, float(f"{one.left[0]:.4g}"), one.right, float(f"{one.right / one.left[0]:.3g}")]
         for one in held
     ]
-    caption = (
-        "Both sides of the discrete theorems on the optimizer: E Ψ(∇f) at the random iteration (signs), Σ h‖∇f‖² (DCSGD)."
-    )
+    caption = "Both sides of the discrete theorems on the optimizer: E Ψ(∇f) at the random iteration (signs), Σ h‖∇f‖² (DCSGD)."
     return Table(["theorem", "problem", "left", "right", "right/left"], rows, caption)

@@ -13,9 +13,9 @@ from stablestep.sde.memory import held_average
 from stablestep.theorem.ef import necessary
 
 WORDS = [
-    "With random masks error feedback is momentum in the mean, β = 1−p. It takes ω out of the noise at rest, and with many agents it allows "
-    "larger steps than unbiased compression; with few it does not. EF21-SGD has the same critical step, but multiplies the noise by "
-    "(2−p)/p; an average of the gradients before it repairs that.",
+    "With random masks error feedback is momentum in the mean, β = 1−p. It takes ω out of the noise at rest, and with "
+    "many agents it allows larger steps than unbiased compression; with few it does not. EF21-SGD has the same "
+    "critical step, but multiplies the noise by (2−p)/p; an average of the gradients before it repairs that.",
     "What a guarantee can say that knows only α is nearly exhausted by ηL < 2/(1 + √(1 + 4r²)), and is far below what Top-k does.",
 ]
 
@@ -47,7 +47,9 @@ def _figure(edges: dict, levels: dict, found: Steps) -> Figure:
     counts, ps = np.geomspace(1, 100, 100), np.linspace(0.03, 1, 100)
     for p, color in zip((0.1, 0.25), plot.CATEGORIES):
         by_count.loglog(counts, [ef_edge(p, n) for n in counts], color=color, lw=1.8, label=f"EF and EF21, p = {p:g}")
-        by_count.loglog(counts, [dcsgd_edge(p, n) for n in counts], color=color, lw=1.2, ls="--", label=f"DCSGD, p = {p:g}")
+        by_count.loglog(
+            counts, [dcsgd_edge(p, n) for n in counts], color=color, lw=1.2, ls="--", label=f"DCSGD, p = {p:g}"
+        )
         known = sorted(n for one, n in edges if one == p)
         by_count.loglog(known, [edges[p, n] for n in known], "o", color=color)
     by_count.set(xlabel="agents N", ylabel="critical ηλ", title="Larger steps with many agents only")
@@ -64,17 +66,34 @@ def _figure(edges: dict, levels: dict, found: Steps) -> Figure:
     noise.errorbar(levels.keys(), *np.array(list(levels.values())).T, fmt="o", color=plot.CATEGORIES[0])
     noise.set(xlabel="μ", ylabel="noise at rest / that of SGD", title="Noise amplification κ (dashed: DCSGD, 1+ω)")
     alphas = np.linspace(0.02, 0.99, 100)
-    alpha.semilogy(alphas, [necessary(constants(a)) for a in alphas], color=plot.CATEGORIES[1], lw=1.6, label="necessary")
-    alpha.semilogy(alphas, [theorem.step_limit("ef", constants(a)) for a in alphas], color=plot.CATEGORIES[0], lw=1.6, ls="--", label="sufficient")
-    alpha.semilogy(found.worst.keys(), found.worst.values(), "o", color=plot.CATEGORIES[1], label="worst case, simulated")
-    alpha.semilogy([1 / d for d in found.tops], found.tops.values(), "s", color=plot.CATEGORIES[2], label="Top-1, α = 1/d, simulated")
+    alpha.semilogy(
+        alphas, [necessary(constants(a)) for a in alphas], color=plot.CATEGORIES[1], lw=1.6, label="necessary"
+    )
+    alpha.semilogy(
+        alphas,
+        [theorem.step_limit("ef", constants(a)) for a in alphas],
+        color=plot.CATEGORIES[0],
+        lw=1.6,
+        ls="--",
+        label="sufficient",
+    )
+    alpha.semilogy(
+        found.worst.keys(), found.worst.values(), "o", color=plot.CATEGORIES[1], label="worst case, simulated"
+    )
+    alpha.semilogy(
+        [1 / d for d in found.tops],
+        found.tops.values(),
+        "s",
+        color=plot.CATEGORIES[2],
+        label="Top-1, α = 1/d, simulated",
+    )
     alpha.set(xlabel="α", ylabel="critical ηL", title="What α alone can tell")
     for ax in axes.flat:
         plot.dress(ax)
     plot.plain_ticks(noise.yaxis)
     caption = (
-        "Lines are exact, points simulated. Above: mean-square edges; error feedback beats unbiased compression for N > 1/p + ½ only. "
-        "Below left: EF21-SGD (μ = 1) amplifies gradient noise, an average before it repairs that. Below right: the sufficient and the "
-        "necessary step for a given α all but meet for α ≤ ½; Top-1 needs neither."
+        "Lines are exact, points simulated. Above: mean-square edges; error feedback beats unbiased compression for N "
+        "> 1/p + ½ only. Below left: EF21-SGD (μ = 1) amplifies gradient noise, an average before it repairs that. "
+        "Below right: the sufficient and the necessary step for a given α all but meet for α ≤ ½; Top-1 needs neither."
     )
     return Figure("feedback_edges", figure, caption)

@@ -106,7 +106,7 @@ def alpha_tight(found: Steps, context: Context) -> Claim:
 
 
 def _descends(alpha: float, eta: float, context: Context) -> Check:
-    common = {"x0": 1.0, "steps": 4000, "runs": 1, "seed": context.seed, "record": 2, "dtype": "float64"}
+    common = {"x0": 1.0, "steps": 4000, "runs": 1, "seed": context.seed, "record": [2000, 4000]}
     found = simulate(_setup(Overshoot(alpha), 1), schedule=schedule.Constant(eta), **common)
     label = f"f after 4000 steps over its start, C(v) = (1+s)v, α = {alpha:g}, at 0.99 of what suffices"
     return Check(float(found.loss_mean[-1] / found.loss_mean[0]), 0.0, 1e-3, "<=", label=label)

@@ -34,8 +34,8 @@ def no_omega(context: Context) -> Claim:
         "theory of linear memories",
         "Error feedback removes ω from the stationary noise.",
         tuple(checks),
-        detail="At leading order in η: EF rests where uncompressed SGD does. EF21-SGD does not: it multiplies the noise by (2−p)/p, nearly "
-        "twice the 1+ω of unbiased compression.",
+        detail="At leading order in η: EF rests where uncompressed SGD does. EF21-SGD does not: it multiplies the "
+        "noise by (2−p)/p, nearly twice the 1+ω of unbiased compression.",
     )
 
 
@@ -59,7 +59,9 @@ def repairs(found: dict[float, Measured]) -> Claim:
         kappa = held_average(mu, P)
         label = f"E f at rest over ησ²/4 by exact moments, p = {P:g}, μ = {mu:g}, η = {TINY:g}, against κ(μ, p)"
         checks.append(Check(level(ef21(P, mu), 1, TINY), 0.0, kappa, "=", model_error=500 * TINY * kappa, label=label))
-    checks.append(Check(level(ef21(P, MUS[-1]), 1, TINY), 0.0, 1.02, "<=", label=f"the same at μ = {MUS[-1]:g}: no amplification"))
+    checks.append(
+        Check(level(ef21(P, MUS[-1]), 1, TINY), 0.0, 1.02, "<=", label=f"the same at μ = {MUS[-1]:g}: no amplification")
+    )
     for mu, measured in found.items():
         exact = level(ef21(P, mu), 1, STEP)
         label = f"E f at rest over ησ²/4 by simulation, p = {P:g}, μ = {mu:g}, η = {STEP:g}, against exact moments"
@@ -72,6 +74,6 @@ def repairs(found: dict[float, Measured]) -> Claim:
         "Fatkhullin et al. 2023",
         "Momentum removes the noise amplification of EF21-SGD.",
         tuple(checks),
-        detail="κ(μ, p) = (μ/(2−μ))[(2−p)/p + 2((1−μ)/μ) p/(p + μ − pμ)] falls from (2−p)/p at μ = 1 to 1 as μ → 0. The critical step does "
-        "not gain: with two agents it falls from 0.56 to 0.38.",
+        detail="κ(μ, p) = (μ/(2−μ))[(2−p)/p + 2((1−μ)/μ) p/(p + μ − pμ)] falls from (2−p)/p at μ = 1 to 1 as μ → 0. "
+        "The critical step does not gain: with two agents it falls from 0.56 to 0.38.",
     )

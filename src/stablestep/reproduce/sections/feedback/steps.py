@@ -91,6 +91,6 @@ def larger_steps(found: dict[tuple[float, int], float]) -> Claim:
         "Error feedback allows larger steps than unbiased compression.",
         tuple(printed),
         tuple(corrected),
-        detail="On quadratics, with random masks: iff N > 1/p + 1/2. A single agent may take smaller steps, by 1/(2−p). With one mask for all "
-        "N counts as 1.",
+        detail="On quadratics, with random masks: iff N > 1/p + 1/2. A single agent may take smaller steps, by "
+        "1/(2−p). With one mask for all N counts as 1.",
     )

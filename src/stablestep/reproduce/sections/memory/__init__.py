@@ -16,21 +16,21 @@ from stablestep.reproduce.sections.memory.heavy_ball import (
     larger_steps,
     threshold,
 )
-from stablestep.reproduce.sections.memory.orders import EFFECTIVE, Orders, order_start, orders
+from stablestep.reproduce.sections.memory.orders import EFFECTIVE, Orders, order_start, orders_of
 
 WORDS = [
-    "Heavy ball averages the noise of compression over about 1/(1−β) steps, and its own effective step is η_e = η/(1−β). Its critical step "
-    "on a quadratic is η_eλ = 2/(θ + a), θ = (1−β)/(1+β), a = ω/N: between that of P 4.2 (θ = 1) and that of P 4.1 (θ = 0), the analysis "
-    "that forgets the curvature of the step.",
-    "As continuous models all linear memories are the same up to one number, their delay τ. A memory that starts empty shifts the whole "
-    "path; a model of second order has to know that.",
+    "Heavy ball averages the noise of compression over about 1/(1−β) steps, and its own effective step is η_e = "
+    "η/(1−β). Its critical step on a quadratic is η_eλ = 2/(θ + a), θ = (1−β)/(1+β), a = ω/N: between that of P 4.2 (θ "
+    "= 1) and that of P 4.1 (θ = 0), the analysis that forgets the curvature of the step.",
+    "As continuous models all linear memories are the same up to one number, their delay τ. A memory that starts empty "
+    "shifts the whole path; a model of second order has to know that.",
 ]
 
 
 def run(context: Context) -> Section:
     found = edges(context)
     context.progress(0.6)
-    measured = orders(context)
+    measured = orders_of(context)
     return Section(
         id="memory",
         title="Momentum",
@@ -53,7 +53,9 @@ def _figure(found: Edges, measured: Orders) -> Figure:
         left.semilogy(betas, [threshold(beta, a) for beta in betas], color=color, lw=1.6, label=f"quadratic, a = {a:g}")
     color = plot.CATEGORIES[2]
     left.semilogy(found.quadratic.keys(), found.quadratic.values(), "o", color=color, ms=6, label="simulated")
-    left.semilogy(found.quartic.keys(), found.quartic.values(), "^--", color="0.35", ms=6, lw=1, label="x⁴/4 from rest, ηx0²")
+    left.semilogy(
+        found.quartic.keys(), found.quartic.values(), "^--", color="0.35", ms=6, lw=1, label="x⁴/4 from rest, ηx0²"
+    )
     left.set(xlabel="momentum β", ylabel="critical ηλ", title="In the step", ylim=(0.05, 6))
     for a, shade in ((SIMULATED, color), (1.0, plot.CATEGORIES[3])):
         effective = [threshold(beta, a) / (1 - beta) for beta in betas]
@@ -76,8 +78,8 @@ def _figure(found: Edges, measured: Orders) -> Figure:
     for ax in (left, middle, right):
         plot.dress(ax)
     caption = (
-        "Left and middle: lines are exact mean-square edges, points are simulated. Momentum lets η grow only where the relative noise a is "
-        "small, and on x⁴/4 it costs; the effective step always gains, up to the limit of the first-order theorem 4.1. Right: the model with "
-        "delay is of second order only from the right start."
+        "Left and middle: lines are exact mean-square edges, points are simulated. Momentum lets η grow only where the "
+        "relative noise a is small, and on x⁴/4 it costs; the effective step always gains, up to the limit of the "
+        "first-order theorem 4.1. Right: the model with delay is of second order only from the right start."
     )
     return Figure("memory_momentum", figure, caption)

@@ -116,7 +116,9 @@ def first_order_limit() -> Claim:
         edge = exact(momentum(beta, a, AGENTS)) / (1 - beta)
         c = theorem.Constants(L0=1.0, L1=0.0, dim=1, omega=OMEGA, count=AGENTS, beta=beta)
         label = f"η_eλ at the edge by exact moments, β = {beta:g}, against the SDE theorem with momentum as ε → 1"
-        checks.append(Check(edge, 0.0, theorem.step_limit("momentum", c, 0.0, 1 - 1e-12), "=", model_error=1e-6, label=label))
+        checks.append(
+            Check(edge, 0.0, theorem.step_limit("momentum", c, 0.0, 1 - 1e-12), "=", model_error=1e-6, label=label)
+        )
         label = f"η_eλ at the edge, β = {beta:g}, against twice the limit of 4.2"
         checks.append(Check(edge, 0.0, 2 * second, ">=", label=label))
     off = 2 * (1 - SLOW[-1]) / a
@@ -134,9 +136,15 @@ def first_order_limit() -> Claim:
 def larger_steps(found: Edges) -> Claim:
     base = found.quartic[0.0]
     printed = [
-        Check(found.quartic[0.9], 0.0, base, ">=", label="first diverging ηx0² on x⁴/4 from rest, β = 0.9, against β = 0"),
         Check(
-            exact(momentum(0.9, 4.0)), 0.0, exact(momentum(0.0, 4.0)), ">=", label="edge on a quadratic, a = 4, β = 0.9, against β = 0"
+            found.quartic[0.9], 0.0, base, ">=", label="first diverging ηx0² on x⁴/4 from rest, β = 0.9, against β = 0"
+        ),
+        Check(
+            exact(momentum(0.9, 4.0)),
+            0.0,
+            exact(momentum(0.0, 4.0)),
+            ">=",
+            label="edge on a quadratic, a = 4, β = 0.9, against β = 0",
         ),
     ]
     corrected = []
@@ -153,7 +161,14 @@ def larger_steps(found: Edges) -> Claim:
         label = f"effective edge over that at β = 0, β = 0.9, a = {a:g}"
         corrected.append(Check(10 * exact(momentum(0.9, a)) / exact(momentum(0.0, a)), 0.0, 1.0, ">=", label=label))
     corrected += [
-        Check(edge, 0.0, QUARTIC[beta], "=", model_error=0.005, label=f"first diverging ηx0² on x⁴/4 from rest, β = {beta:g}")
+        Check(
+            edge,
+            0.0,
+            QUARTIC[beta],
+            "=",
+            model_error=0.005,
+            label=f"first diverging ηx0² on x⁴/4 from rest, β = {beta:g}",
+        )
         for beta, edge in found.quartic.items()
     ]
     return Claim(
@@ -162,6 +177,6 @@ def larger_steps(found: Edges) -> Claim:
         "Momentum enlarges the stable η, to 2(1+β)/λ.",
         tuple(printed),
         tuple(corrected),
-        detail="On quadratics it enlarges η iff a < (1−β)/(1+β), and the effective step always. Elsewhere it need not: on x⁴/4 from rest, "
-        "without any noise, heavy ball with β = 0.9 diverges from steps at which gradient descent converges.",
+        detail="On quadratics it enlarges η iff a < (1−β)/(1+β), and the effective step always. Elsewhere it need not: "
+        "on x⁴/4 from rest, without any noise, heavy ball with β = 0.9 diverges from steps at which gradient descent converges.",
     )

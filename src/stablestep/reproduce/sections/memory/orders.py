@@ -26,7 +26,7 @@ WARM = Setup(LINE, Agents(1, ROUGH), server=server.HeavyBall(0.8, warm=True)), 5
 Orders = dict[tuple[str, str, bool], xr.Dataset]
 
 
-def orders(context: Context) -> Orders:
+def orders_of(context: Context) -> Orders:
     """By method, model, and whether the model starts where the theory says."""
     chosen = list(METHODS)[1:2] if context.quick else list(METHODS)
     kinds = (("first", True), ("classic", True), ("classic", False))
@@ -71,6 +71,6 @@ def order_start(found: Orders) -> Claim:
         "The classic SDE with delay is of weak order 2 from X0 = x0.",
         tuple(printed),
         tuple(corrected),
-        detail="By exact moments on x²/2 with additive noise. A memory that starts at 0 holds the iterate back: the model must start at "
-        "x0 + τη_e∇f(x0). With a warm memory x0 itself is right.",
+        detail="By exact moments on x²/2 with additive noise. A memory that starts at 0 holds the iterate back: the "
+        "model must start at x0 + τη_e∇f(x0). With a warm memory x0 itself is right.",
     )

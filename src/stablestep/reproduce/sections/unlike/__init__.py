@@ -10,9 +10,9 @@ from stablestep.reproduce.sections.unlike.floors import METHODS, dcsgd, floors, 
 from stablestep.reproduce.sections.unlike.signs import NOISES, Votes, het_sign, root, votes
 
 WORDS = [
-    "Where clients differ, their gradients do not vanish at the minimum of f, and what compression makes of them does not either. DCSGD with "
-    "masks of its own has a floor in proportion to η, error feedback one in proportion to η², EF21 none; and none either has DCSGD with one "
-    "mask for all. Signs go to a median: no step, no schedule and no normalization repairs that.",
+    "Where clients differ, their gradients do not vanish at the minimum of f, and what compression makes of them does "
+    "not either. DCSGD with masks of its own has a floor in proportion to η, error feedback one in proportion to η², "
+    "EF21 none; and none either has DCSGD with one mask for all. Signs go to a median: no step, no schedule and no normalization repairs that.",
 ]
 
 
@@ -45,7 +45,15 @@ def _figure(levels: dict, voted: Votes) -> Figure:
         values = [max(levels[name, eta][0], 1e-7) for eta in etas]
         gone = levels[name, etas[0]][0] < 1e-20
         marker = {"EF21, Top-1": "s", "DCSGD, common mask": "v"}.get(name, "o")
-        left.loglog(etas, values, marker, color=color, ms=7 if gone else 6, label=f"{name}{': none' if gone else ''}", clip_on=False)
+        left.loglog(
+            etas,
+            values,
+            marker,
+            color=color,
+            ms=7 if gone else 6,
+            label=f"{name}{': none' if gone else ''}",
+            clip_on=False,
+        )
         known = [leading(name, eta) for eta in etas]
         if None not in known:
             left.loglog(etas, known, color=color, lw=1.4)
@@ -64,7 +72,7 @@ def _figure(levels: dict, voted: Votes) -> Figure:
         plot.dress(ax)
     left.legend(fontsize=8, framealpha=0.8, loc="upper left", ncols=2)
     caption = (
-        "Left: points are simulated, lines the theory; what vanishes to rounding stands at the bottom. Middle: signs rest between median and "
-        "mean; noise removes the bias. Right: two clients with log(1 + e⁻ˣ) outvote one with x²/2."
+        "Left: points are simulated, lines the theory; what vanishes to rounding stands at the bottom. Middle: signs "
+        "rest between median and mean; noise removes the bias. Right: two clients with log(1 + e⁻ˣ) outvote one with x²/2."
     )
     return Figure("unlike_floors", figure, caption)

@@ -10,7 +10,6 @@ from stablestep.reproduce.rest import at_rest
 from stablestep.reproduce.sections.unlike.clients import (
     COUNT,
     DIM,
-    LEAST,
     MASK,
     OMEGA,
     OPTIMUM,
@@ -24,6 +23,7 @@ from stablestep.setup import Setup
 
 ETA, SIGMA = 0.1, 0.3
 ETAS = (0.1, 0.05, 0.02, 0.01)
+IN_QUICK = 1000  # runs, the same everywhere, so that kernels are shared
 # By name: the compressor, and whose mask; without gradient noise.
 METHODS = {
     "DCSGD, own masks": (MASK, "own"),
@@ -43,7 +43,7 @@ def gap(setup: Setup, eta: float, runs: int, context: Context) -> Measured:
 
 
 def floors(context: Context) -> dict[tuple[str, float], Measured]:
-    runs = 30 if context.quick else 200
+    runs = IN_QUICK if context.quick else 200
     chosen = {name: METHODS[name] for name in (list(METHODS)[::5] if context.quick else METHODS)}
     return {
         (name, eta): gap(clients(*how), eta, runs, context)
@@ -54,7 +54,7 @@ def floors(context: Context) -> dict[tuple[str, float], Measured]:
 
 def dcsgd(context: Context) -> Claim:
     setup = clients(MASK, sigma0=SIGMA)
-    found = gap(setup, ETA, 2000 if context.quick else 20_000, context)
+    found = gap(setup, ETA, IN_QUICK if context.quick else 20_000, context)
     exact = dcsgd_level(ETA, SIGMA, shared=False)
     c = theorem.constants(setup, L1=0.0, dissimilarity=(1.0, SPREAD))
     limit = theorem.step_limit("4.2", c, 1.0, 1 - 1e-12)
@@ -71,12 +71,17 @@ def dcsgd(context: Context) -> Claim:
             Check(c.B, 0.0, floor, "=", model_error=1e-6 * floor, label="B of the theorem, ζ² included"),
             Check(limit, 0.0, 2 / growth, "=", model_error=1e-6, label="its limit as ε → 1, against 2/(1 + ω/N)"),
             Check(
-                2 * exact, 0.0, bound, "=", model_error=1e-6, label="E‖∇f‖² at rest, against the bound as t → ∞: attained"
+                2 * exact,
+                0.0,
+                bound,
+                "=",
+                model_error=1e-6,
+                label="E‖∇f‖² at rest, against the bound as t → ∞: attained",
             ),
         ),
-        detail=f"f_i = ½‖x − c_i‖², N = {COUNT}, d = {DIM}, ω = {OMEGA:g}, ζ² = {SPREAD:.4g}: 𝔅 = 1, and every inequality of the proof is an "
-        f"equality. Without the term in ζ² the level would be {dcsgd_level(ETA, SIGMA, False) * (1 - OMEGA * SPREAD / floor):.3g}, not "
-        f"{exact:.3g}.",
+        detail=f"f_i = ½‖x − c_i‖², N = {COUNT}, d = {DIM}, ω = {OMEGA:g}, ζ² = {SPREAD:.4g}: 𝔅 = 1, and every "
+        f"inequality of the proof is an equality. Without the term in ζ² the level would be {dcsgd_level(ETA, SIGMA, False) * (1 - OMEGA * SPREAD / floor):.3g}, "
+        f"not {exact:.3g}.",
     )
 
 
@@ -88,14 +93,16 @@ def _by_moments(setup: Setup, exact: float) -> Check:
 
 
 def shared_mask(found: dict[tuple[str, float], Measured], context: Context) -> Claim:
-    runs = 2000 if context.quick else 20_000
+    runs = IN_QUICK if context.quick else 20_000
     noisy = gap(clients(MASK, "common", SIGMA), ETA, runs, context)
     exact = dcsgd_level(ETA, SIGMA, shared=True)
     label = f"E f − f* at rest, σ0 = {SIGMA:g}, common mask, simulated, against the formula"
     checks = [check(noisy, "=", exact, label, margin=0.15)]
     for (name, eta), level in found.items():
         if name == "DCSGD, common mask":
-            checks.append(Check(level[0], 0.0, NONE, "<=", label=f"E f − f*, no gradient noise, η = {eta:g}, common mask"))
+            checks.append(
+                Check(level[0], 0.0, NONE, "<=", label=f"E f − f*, no gradient noise, η = {eta:g}, common mask")
+            )
         if name == "DCSGD, own masks" and eta == ETA:
             label = f"the same with own masks, η = {eta:g}, against half of ηωζ²/(2N(2 − η(1 + ω/N)))"
             checks.append(check(level, ">=", 0.5 * dcsgd_level(eta, 0.0, False), label))

@@ -28,7 +28,7 @@ class Votes(NamedTuple):
 
     rests: dict[tuple[str, float], Measured]
     runaway: xr.Dataset
-    repaired: float
+    repaired: float | None
 
 
 def root(name: str, sigma: float) -> float:
@@ -45,7 +45,7 @@ def votes(context: Context) -> Votes:
     names = ["Gaussian"] if context.quick else list(NOISES)
     sigmas = (DECISIVE, 10.0) if context.quick else SIGMAS
     rests = {(name, sigma): _rest(name, sigma, context) for name in names for sigma in sigmas}
-    return Votes(rests, _runaway(context), _repaired(context))
+    return Votes(rests, _runaway(context), None if context.quick else _repaired(context))
 
 
 def _rest(name: str, sigma: float, context: Context) -> Measured:
@@ -59,7 +59,9 @@ def _rest(name: str, sigma: float, context: Context) -> Measured:
 def _runaway(context: Context) -> xr.Dataset:
     """f₁ = f₂ = log(1 + e⁻ˣ), f₃ = x²/2, without noise: two votes of three push right for ever."""
     tail = problem.Function(lambda x: jnp.logaddexp(0.0, -x[0]), dim=1, minimum=0.0)
-    setup = Setup(None, *[Agents(1, compressor=compressor.Sign(), problem=one) for one in (tail, tail, Bowl(np.zeros(1)))])
+    setup = Setup(
+        None, *[Agents(1, compressor=compressor.Sign(), problem=one) for one in (tail, tail, Bowl(np.zeros(1)))]
+    )
     steps = 3000 if context.quick else 30_000
     common = {"x0": 0.0, "steps": steps, "runs": 1, "seed": context.seed, "dtype": "float64"}
     return simulate(setup, schedule=schedule.Constant(ETA), observe={"x": jnp.sum}, **common)
@@ -77,26 +79,33 @@ def het_sign(found: Votes) -> Claim:
     where = found.rests["Gaussian", DECISIVE]
     biased = (where[0] - 1) ** 2 / 2, abs(where[0] - 1) * where[1]
     start, end = (float(found.runaway.loss_mean[index]) for index in (0, -1))
-    x = float(found.runaway.x[0, -1]) if found.runaway.x.dims[0] == "run" else float(found.runaway.x[-1, 0])
+    x = float(found.runaway.x.isel(time=-1, run=0))
     steps = int(found.runaway.iteration[-1])
     printed = (
         check(biased, "=", 0.0, f"f − f* at the mean point at rest, σ = {DECISIVE:g}, Gaussian noise", margin=0.01),
         Check(end, 0.0, start, "<=", label="f on C4 after all steps, against f at the start"),
     )
     corrected = [
-        check(each, "=", root(name, sigma), f"E x at rest, {name} noise, σ = {sigma:g}, against the root of the vote", model_error=0.01)
+        check(
+            each,
+            "=",
+            root(name, sigma),
+            f"E x at rest, {name} noise, σ = {sigma:g}, against the root of the vote",
+            model_error=0.01,
+        )
         for (name, sigma), each in found.rests.items()
     ]
-    corrected += [
-        Check(x, 0.0, steps * ETA / 3, "=", model_error=0.02, label=f"x on C4 after {steps} steps, against kη/3"),
-        Check(found.repaired, 0.0, 1e-20, "<=", label="f − f* of EF21 around scaled signs"),
-    ]
+    corrected.append(
+        Check(x, 0.0, steps * ETA / 3, "=", model_error=0.02, label=f"x on C4 after {steps} steps, against kη/3")
+    )
+    if found.repaired is not None:
+        corrected.append(Check(found.repaired, 0.0, 1e-20, "<=", label="f − f* of EF21 around scaled signs"))
     return Claim(
         "het.sign",
         "P 4.3, S2 4.4",
         "DSignSGD converges, for unlike clients too.",
         printed,
         tuple(corrected),
-        detail="f_i = ½(x − c_i)², c = (0, 0, 3): the vote rests at a noise-weighted median (more noise brings it nearer to the mean). C4: "
-        "log(1 + e⁻ˣ) twice and x²/2: two votes of three push right for ever, though f has a minimum at 0.67.",
+        detail="f_i = ½(x − c_i)², c = (0, 0, 3): the vote rests at a noise-weighted median (more noise brings it "
+        "nearer to the mean). C4: log(1 + e⁻ˣ) twice and x²/2: two votes of three push right for ever, though f has a minimum at 0.67.",
     )
