@@ -3,8 +3,8 @@
 import numpy as np
 from jaxtyping import Float
 
-Block = Float[np.ndarray, "*blocks d d"] | Float[np.ndarray, "*blocks d"]
-Vectors = Float[np.ndarray, "*blocks d"]
+Block = Float[np.ndarray, "..."]  # [blocks, blocks, d, d], or of diagonals [blocks, blocks, d]
+Vectors = Float[np.ndarray, "..."]  # [blocks, …, d]
 
 
 class Diagonals:

@@ -61,7 +61,7 @@ def _upward(excess: Callable[[float], float], guess: float) -> float:
     for _ in range(TRIES):
         high = 2 * low
         if excess(high) > 0:
-            return float(brentq(excess, low, high, xtol=EXACT * low, rtol=EXACT))
+            return _crossing(excess, low, high)
         low = high
     return np.inf
 
@@ -84,10 +84,15 @@ def _refined(at: Callable[[float], Resolvent], low: float, high: float) -> float
     """Bisection until the excess has only changed its sign in between, then its root."""
     while high - low > 2 * EXACT * high:
         if high < 1.02 * low and at(high).excess > 0:
-            return float(brentq(lambda eta: at(eta).excess, low, high, xtol=EXACT * low, rtol=EXACT))
+            return _crossing(lambda eta: at(eta).excess, low, high)
         middle = (low + high) / 2
         low, high = (middle, high) if at(middle).stable else (low, middle)
     return low
+
+
+def _crossing(excess: Callable[[float], float], low: float, high: float) -> float:
+    found = brentq(excess, low, high, xtol=EXACT * low, rtol=EXACT)  # pyright: ignore[reportArgumentType]
+    return float(found)  # pyright: ignore[reportArgumentType]
 
 
 def stationary(linear: Linear, eta: float) -> Moments | None:

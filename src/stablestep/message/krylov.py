@@ -16,8 +16,8 @@ from stablestep.message.response import common_hessian, mean_maps, whole_mean_ma
 class Krylov(Resolvent):
     """T = F · Fᵀ + V, F the mean map and V what masks and relative noise add.
 
-    Below the edge of the first moments L = I − F · Fᵀ can be inverted, L⁻¹ and V preserve the cone, and the spectral radius of L⁻¹V is below
-    1 where that of T is. L⁻¹V X = X − L⁻¹(X − TX).
+    Below the edge of the first moments L = I − F · Fᵀ can be inverted, L⁻¹ and V preserve the cone, and the spectral radius of L⁻¹V is
+    below 1 where that of T is. L⁻¹V X = X − L⁻¹(X − TX).
     """
 
     def solve(self, right):
@@ -25,7 +25,7 @@ class Krylov(Resolvent):
         operator = self._operator(self._residual)
         with np.errstate(all="ignore"):
             found, _ = gmres(operator, wanted, rtol=1e-13, restart=60, maxiter=5, M=self._operator(self._without_masks))
-        error = np.linalg.norm(operator @ found - wanted)
+        error = np.linalg.norm(operator.matvec(found) - wanted)
         if not error <= 1e-9 * (np.linalg.norm(wanted) + np.linalg.norm(found)):
             raise _unfound()
         return self.inside.like(found.reshape(right.flat.shape))
@@ -39,18 +39,20 @@ class Krylov(Resolvent):
         """The spectral radius of L⁻¹V, less 1."""
         grown = self._operator(self._grown)
         first = self.inside.flat.ravel()
-        if np.linalg.norm(grown @ first) <= 1e-12 * np.linalg.norm(first):
+        if np.linalg.norm(grown.matvec(first)) <= 1e-12 * np.linalg.norm(first):
             return -1.0
         try:
-            return float(eigs(grown, k=1, which="LR", v0=first, return_eigenvectors=False)[0].real) - 1
+            return _largest(grown, first) - 1
         except ArpackError as error:
             raise _unfound() from error
 
     def _operator(self, function: Callable[[Pair], Pair]) -> LinearOperator:
         shape = self.inside.flat.shape
-        return LinearOperator(
-            (math.prod(shape),) * 2, lambda v: function(self.inside.like(v.reshape(shape))).flat.ravel(), dtype=float
-        )
+
+        def product(vector):
+            return function(self.inside.like(vector.reshape(shape))).flat.ravel()
+
+        return LinearOperator((math.prod(shape),) * 2, matvec=product, dtype=float)  # pyright: ignore[reportCallIssue]
 
     def _grown(self, pair: Pair) -> Pair:
         pair = Pair(symmetric(self.recursion.algebra, pair.second), pair.apart)
@@ -101,6 +103,12 @@ class Krylov(Resolvent):
         fades = self.recursion.later.passages[group].mean(self.recursion.linear.crews[group].gain)[:-1, :-1]
         inverse = np.linalg.inv(np.eye(len(fades) ** 2) - np.kron(fades, fades))
         return np.tensordot(inverse, apart.reshape(-1, *apart.shape[2:]), 1).reshape(apart.shape)
+
+
+def _largest(operator: LinearOperator, first: np.ndarray) -> float:
+    """The largest real part of an eigenvalue."""
+    found = np.asarray(eigs(operator, k=1, which="LR", v0=first, return_eigenvectors=False))
+    return float(np.real(found[0]))
 
 
 def _minus(one: Pair, other: Pair) -> Pair:

@@ -79,7 +79,7 @@ def spread(noise: Noise, problem: Problem) -> Spread:
         InvalidInput: where it is infinite, or of another form.
 
     >>> from stablestep.noise import Gaussian
-    >>> spread(Gaussian(sigma0=1.0, sigma1=0.5), Quadratic([1.0, 4.0])).relative.tolist()
+    >>> spread(Gaussian(sigma0=1.0, sigma1=0.5), Quadratic([1.0, 4.0])).relative.round(12).tolist()
     [0.25, 0.25]
     """
     dim = problem.dim

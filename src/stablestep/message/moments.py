@@ -33,14 +33,13 @@ def moments(setup: Setup, eta: float, x0, steps: int, *, full: bool = False, thr
             `first_moment_step`).
 
     Returns:
-        A Dataset over `time` = kη (with `iteration` beside it): `mean` [time, coordinate], `square` = E‖x‖², `loss` = E f(x). Attributes:
-        `stationary_loss`, what E f converges to (inf if second moments grow, "unknown" if it was not found), and `minimum` of f.
+        A Dataset over `time` = kη (with `iteration` beside it): `x_mean` [time, coordinate], `x_square` = E‖x‖², `loss` = E f(x).
+        Attributes: `stationary_loss`, what E f converges to (inf if second moments grow, "unknown" if it was not found), and `minimum`
+        of f.
 
     Raises:
         InvalidInput: where second moments do not close (Top-k, signs, roundings, clipping), noise has no variance, f is not positive
             definite, or a number is out of range.
-
-    Source: theory of error feedback and momentum as linear memories: S⁺ = E F S Fᵀ + noise over the masks.
 
     >>> from stablestep.problem import Quadratic
     >>> from stablestep.setup import Agents
@@ -53,7 +52,8 @@ def moments(setup: Setup, eta: float, x0, steps: int, *, full: bool = False, thr
     full, thresholds = flag("full", full), flag("thresholds", thresholds)
     held = (steps + 1) * setup.dim * (setup.dim if full else 1)
     require(
-        held <= MOST, f"{steps} steps of {setup.dim} coordinates are {held:.2g} numbers, but at most {MOST:.2g} are kept; take fewer steps."
+        held <= MOST,
+        f"{steps} steps of {setup.dim} coordinates are {held:.2g} numbers, but at most {MOST:.2g} are kept; take fewer steps.",
     )
     point = _point(x0, setup.dim)
     method = linear(setup, dense=full)
@@ -69,7 +69,9 @@ def moments(setup: Setup, eta: float, x0, steps: int, *, full: bool = False, thr
 
 def _point(x0, dim: int) -> Float[np.ndarray, " d"]:
     if callable(x0):
-        raise InvalidInput(f"x0 is {shown(x0)}, but moments start at one point; give a number or a vector of length {dim}.")
+        raise InvalidInput(
+            f"x0 is {shown(x0)}, but moments start at one point; give a number or a vector of length {dim}."
+        )
     point = numbers("x0", x0)
     fits = point.shape in ((), (dim,)) and bool(np.all(np.isfinite(point)))
     require(fits, f"x0 is {shown(x0)}, but must be a finite number or a vector of length {dim}.")
@@ -100,8 +102,8 @@ def _dataset(eta: float, rows: list[tuple], full: bool) -> xr.Dataset:
     means, squares, losses, seconds = zip(*rows, strict=True)
     total = np.sum(np.array(squares), axis=1)
     variables = {
-        "mean": (("time", "coordinate"), np.array(means)),
-        "square": ("time", np.where(np.isfinite(total), total, np.inf)),
+        "x_mean": (("time", "coordinate"), np.array(means)),
+        "x_square": ("time", np.where(np.isfinite(total), total, np.inf)),
         "loss": ("time", np.array(losses)),
     }
     if full:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -65,7 +66,9 @@ class Linear:
         of, crews = self.algebra.of, self.crews
         hessian = sum(crew.share * of(crew.landscape.hessian) for crew in crews)
         slope = sum(crew.share * crew.landscape.slope for crew in crews)
-        return Landscape(np.asarray(hessian), np.asarray(slope), sum(crew.share * crew.landscape.value for crew in crews))
+        return Landscape(
+            np.asarray(hessian), np.asarray(slope), sum(crew.share * crew.landscape.value for crew in crews)
+        )
 
     @cached_property
     def eigenvalues(self) -> Float[np.ndarray, " d"]:
@@ -76,7 +79,9 @@ class Linear:
     @property
     def centred(self) -> "Linear":
         """Without additive noise and slopes: what moments grow by."""
-        crews = [replace(crew, landscape=_centred(crew.landscape), spread=_relative(crew.spread)) for crew in self.crews]
+        crews = [
+            replace(crew, landscape=_centred(crew.landscape), spread=_relative(crew.spread)) for crew in self.crews
+        ]
         return replace(self, crews=tuple(crews))
 
 
@@ -198,7 +203,7 @@ class Recursion:
         average = self.linear.average
         gradient = self.algebra.applied(average.hessian, x0) + average.slope
         with jax.enable_x64(True):
-            return np.asarray(self.linear.setup.server.memory(gradient), float)[None]
+            return np.asarray(self.linear.setup.server.memory(jnp.asarray(gradient)), float)[None]
 
     def _gradient(self, crew: Crew, x: np.ndarray) -> np.ndarray:
         return self.algebra.applied(self.algebra.of(crew.landscape.hessian), x) + crew.landscape.slope
@@ -218,7 +223,11 @@ class Recursion:
             fresh = _times(means @ hears, noise) + _times(passage.push, drawn)
             after = after + sandwich(wiring.embed[group], fresh / crew.count)
             fades, size = means[:-1, :-1], self.apart(group)
-            aparts.append(sandwich(fades, moments.apart[group]) + (1 - 1 / crew.count) * fresh[:-1, :-1] if size else self.zeros(0))
+            aparts.append(
+                sandwich(fades, moments.apart[group]) + (1 - 1 / crew.count) * fresh[:-1, :-1]
+                if size
+                else self.zeros(0)
+            )
         return Moments(wiring.mean @ mean, after, tuple(aparts))
 
     def _inputs(self, moments: Moments, second: Block, group: int) -> Block:
@@ -233,7 +242,9 @@ class Recursion:
         """Cov of one agent's gradient noise, given E ggᵀ of its exact gradient."""
         squares = self.algebra.diagonal(gradient)
         power = np.sum(squares) if powers is None else powers[group]
-        return self.algebra.of(crew.spread.additive) + self.algebra.of(crew.spread.relative * power + crew.spread.own * squares)
+        return self.algebra.of(crew.spread.additive) + self.algebra.of(
+            crew.spread.relative * power + crew.spread.own * squares
+        )
 
     def _extended(self, moments: Moments) -> tuple[Vectors, Block]:
         """The moments of Z and of every group's exact gradient Hx + b."""

@@ -61,7 +61,9 @@ class Resolvent(abc.ABC):
     def inside(self) -> Pair:
         """A second moment in the interior of the cone: independent blocks, and agents that differ."""
         one, sizes = self.recursion.algebra.eye(self.recursion.linear.dim), range(len(self.recursion.places))
-        eye = [np.multiply.outer(np.eye(size), one) for size in (self.recursion.blocks, *map(self.recursion.apart, sizes))]
+        eye = [
+            np.multiply.outer(np.eye(size), one) for size in (self.recursion.blocks, *map(self.recursion.apart, sizes))
+        ]
         return Pair(eye[0], tuple(eye[1:]))
 
     def in_cone(self, pair: Pair) -> bool:

@@ -125,5 +125,6 @@ def signum_better(found: dict, context: Context) -> Claim:
         (printed,),
         tuple(corrected),
         detail="At equal η it raises it. With η smaller by √((1−β)/(1+β)), so that both approach the minimum equally "
-        "fast, it lowers it under Gaussian noise, towards ln 2 as β → 1. An average of Cauchy noise is as wide as the noise: nothing is gained.",
+        "fast, it lowers it under Gaussian noise, towards ln 2 as β → 1. An average of Cauchy noise is as wide as the "
+        "noise: nothing is gained.",
     )

@@ -12,7 +12,8 @@ from stablestep.reproduce.sections.unlike.signs import NOISES, Votes, het_sign, 
 WORDS = [
     "Where clients differ, their gradients do not vanish at the minimum of f, and what compression makes of them does "
     "not either. DCSGD with masks of its own has a floor in proportion to η, error feedback one in proportion to η², "
-    "EF21 none; and none either has DCSGD with one mask for all. Signs go to a median: no step, no schedule and no normalization repairs that.",
+    "EF21 none; and none either has DCSGD with one mask for all. Signs go to a median: no step, no schedule and no "
+    "normalization repairs that.",
 ]
 
 

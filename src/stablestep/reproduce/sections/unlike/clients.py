@@ -20,6 +20,9 @@ class Bowl(problem.Problem):
 
     centre: Float[np.ndarray, " d"]
 
+    def __init__(self, centre):
+        self.centre = np.atleast_1d(np.asarray(centre, float))
+
     @property
     def dim(self) -> int:
         """d."""
@@ -50,7 +53,7 @@ PLAIN_MASK = compressor.RandomSparsification(OMEGA, scaled=False)
 def clients(chosen: compressor.Compressor, mask: str = "own", sigma0: float = 0.0, centres=CENTRES) -> Setup:
     """One agent for each centre."""
     own = noise.Gaussian(sigma0=sigma0)
-    return Setup(None, *[Agents(1, own, chosen, Bowl(np.atleast_1d(centre)), mask) for centre in centres])
+    return Setup(None, *[Agents(1, own, chosen, Bowl(centre), mask) for centre in centres])
 
 
 def dcsgd_level(eta: float, sigma0: float, shared: bool) -> float:

@@ -38,7 +38,7 @@ def root(name: str, sigma: float) -> float:
     (0.6594187961, 0.6601231134)
     """
     nu = NOISES[name]
-    return brentq(lambda x: float(np.sum(Xi((x - CENTRES) / sigma, nu))), 0.0, 3.0, xtol=1e-14)
+    return float(brentq(lambda x: float(np.sum(Xi((x - CENTRES) / sigma, nu))), 0.0, 3.0, xtol=1e-14))
 
 
 def votes(context: Context) -> Votes:
@@ -49,7 +49,7 @@ def votes(context: Context) -> Votes:
 
 
 def _rest(name: str, sigma: float, context: Context) -> Measured:
-    groups = [Agents(1, noise.StudentT(NOISES[name], sigma), compressor.Sign(), Bowl(c[None])) for c in CENTRES]
+    groups = [Agents(1, noise.StudentT(NOISES[name], sigma), compressor.Sign(), Bowl(c)) for c in CENTRES]
     # From the minimum of f; the noisier the votes, the longer it takes.
     time, runs = 20.0 * max(1.0, sigma), 300 if context.quick else 1000
     points = at_rest(Setup(None, *groups), ETA, time, runs, context.seed, x0=1.0)
@@ -59,9 +59,7 @@ def _rest(name: str, sigma: float, context: Context) -> Measured:
 def _runaway(context: Context) -> xr.Dataset:
     """f₁ = f₂ = log(1 + e⁻ˣ), f₃ = x²/2, without noise: two votes of three push right for ever."""
     tail = problem.Function(lambda x: jnp.logaddexp(0.0, -x[0]), dim=1, minimum=0.0)
-    setup = Setup(
-        None, *[Agents(1, compressor=compressor.Sign(), problem=one) for one in (tail, tail, Bowl(np.zeros(1)))]
-    )
+    setup = Setup(None, *[Agents(1, compressor=compressor.Sign(), problem=one) for one in (tail, tail, Bowl(0.0))])
     steps = 3000 if context.quick else 30_000
     common = {"x0": 0.0, "steps": steps, "runs": 1, "seed": context.seed, "dtype": "float64"}
     return simulate(setup, schedule=schedule.Constant(ETA), observe={"x": jnp.sum}, **common)
@@ -70,7 +68,7 @@ def _runaway(context: Context) -> xr.Dataset:
 def _repaired(context: Context) -> float:
     """f − f* of EF21 around the scaled sign, from 0 on the three centres."""
     chosen = compressor.EF21(compressor.ScaledSign())
-    setup = Setup(None, *[Agents(1, compressor=chosen, problem=Bowl(c[None])) for c in CENTRES])
+    setup = Setup(None, *[Agents(1, compressor=chosen, problem=Bowl(c)) for c in CENTRES])
     points = at_rest(setup, 0.1, 100.0, 1, context.seed, dtype="float64")
     return float((points[0, 0] - CENTRES.mean()) ** 2 / 2)
 
