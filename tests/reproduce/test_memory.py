@@ -8,7 +8,7 @@ import pytest
 
 from stablestep.reproduce.context import Context
 from stablestep.reproduce.sections.bounded import signum
-from stablestep.reproduce.sections.feedback import alpha, setups
+from stablestep.reproduce.sections.feedback import alpha, setups, steps
 from stablestep.reproduce.sections.memory import heavy_ball, orders
 from stablestep.reproduce.sections.unlike import clients, signs
 from stablestep.sde.memory import held_average
@@ -28,6 +28,11 @@ def test_thresholds_of_feedback(p, count):
     assert setups.edge(setups.mask(p, scaled=True), count) == pytest.approx(setups.dcsgd_edge(p, count), rel=1e-9)
     twice = 4 * count * p / (count * p**2 + 4 * (1 - p))  # 2 in place of 2 − p
     assert setups.ef_edge(p, count) != pytest.approx(twice, rel=0.04)
+
+
+def test_the_mean_of_feedback_is_momentum():
+    claim = steps.is_momentum(Context(quick=True))
+    assert claim.verdict == "holds" and any("simulation" in check.label for check in claim.printed)
 
 
 @pytest.mark.parametrize("mu", [1.0, 0.3, 0.1])

@@ -31,7 +31,7 @@ def dispersion(beta: float, name: str) -> float:
     """D = Σ_k Cov(s_0, s_k), s_k the sign of an average of noise alone.
 
     >>> round(dispersion(0.9, "Gaussian"), 6), round(dispersion(0.9, "Cauchy"), 5)
-    (13.278869, 21.2868)
+    (13.278869, 21.28682)
     """
     if beta == 0:
         return 1.0

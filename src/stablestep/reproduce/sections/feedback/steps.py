@@ -21,9 +21,9 @@ def is_momentum(context: Context) -> Claim:
     bowl = problem.Quadratic([[1.0, 0.6], [0.6, 0.8]])
     for p in (0.1, 0.3):
         averaged = Setup(bowl, Agents(1), server=server.HeavyBall(beta=1 - p, average=True))
-        wanted = message.moments(averaged, 0.3, [1.0, -0.5], STEPS)["mean"].values
+        wanted = message.moments(averaged, 0.3, [1.0, -0.5], STEPS)["x_mean"].values
         for name, chosen in (("EF", ef(p)), ("EF21", ef21(p))):
-            found = message.moments(Setup(bowl, Agents(3, compressor=chosen)), 0.3, [1.0, -0.5], STEPS)["mean"].values
+            found = message.moments(Setup(bowl, Agents(3, compressor=chosen)), 0.3, [1.0, -0.5], STEPS)["x_mean"].values
             off = float(np.abs(found - wanted).max())
             label = f"largest |E x − x of averaged heavy ball| in {STEPS} steps, {name}, p = {p:g}, N = 3, exact"
             checks.append(Check(off, 0.0, 0.0, "=", model_error=1e-12, label=label))
