@@ -6,7 +6,7 @@ from stablestep import plot
 from stablestep.report import Figure, Section
 from stablestep.reproduce.context import Context
 from stablestep.reproduce.sections.unlike.clients import COUNT, DIM, OMEGA, SPREAD
-from stablestep.reproduce.sections.unlike.floors import METHODS, dcsgd, floors, leading, shared_mask
+from stablestep.reproduce.sections.unlike.floors import METHODS, NONE, dcsgd, floors, leading, shared_mask
 from stablestep.reproduce.sections.unlike.signs import NOISES, Votes, het_sign, root, votes
 
 WORDS = [
@@ -44,7 +44,7 @@ def _figure(levels: dict, voted: Votes) -> Figure:
             continue
         # Below the lowest tick lies what is 0 to rounding.
         values = [max(levels[name, eta][0], 1e-7) for eta in etas]
-        gone = levels[name, etas[0]][0] < 1e-20
+        gone = levels[name, etas[0]][0] < NONE
         marker = {"EF21, Top-1": "s", "DCSGD, common mask": "v"}.get(name, "o")
         left.loglog(
             etas,

@@ -33,7 +33,7 @@ METHODS = {
     "sign": (compressor.Sign(), "own"),
     "DCSGD, common mask": (MASK, "common"),
 }
-NONE = 1e-20  # to rounding, where f starts near 10
+NONE = 1e-12  # what is still left of f near 10 after that time
 
 
 def gap(setup: Setup, eta: float, runs: int, context: Context) -> Measured:
