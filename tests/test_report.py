@@ -294,3 +294,15 @@ def test_measurement(value, stderr, text):
 def test_number():
     values = [True, 3, "words", 1e-7, -2.5, float("nan"), float("-inf"), np.float32(0.5), 1e10]
     assert [number(value) for value in values] == ["yes", "3", "words", "1×10⁻⁷", "-2.5", "–", "-∞", "0.5", "1×10¹⁰"]
+
+
+def test_claims_stand_beside_the_pictures_of_their_section(tmp_path):
+    """At the top one line a claim; its numbers below, after the section's picture and before its tables."""
+    made = section(figures=[figure()], claims=[claim("a.b")], tables=[Table(["n"], [[1.5]], "A table.")])
+    text = write([made], tmp_path, PROVENANCE, []).read_text(encoding="utf-8")
+    places = [
+        text.index(part)
+        for part in ('href="#claim-a.b"', '<h2 id="one"', "figure-picture", 'id="claim-a.b"', "A table.")
+    ]
+    assert places == sorted(places)
+    assert text.count('id="claim-a.b"') == 1

@@ -114,6 +114,36 @@ SECTIONS = (
             "limit.sign-no-gradient-norm",
         ),
     ),
+    Entry(
+        "memory",
+        "Momentum",
+        "stablestep.reproduce.sections.memory",
+        ("mem.hb.threshold", "mem.hb.first-order-limit", "mem.hb.larger-steps", "mem.order.start"),
+    ),
+    Entry(
+        "feedback",
+        "Error feedback",
+        "stablestep.reproduce.sections.feedback",
+        ("ef.is-momentum", "ef.larger-steps", "ef.no-omega", "ef21.momentum-repairs", "ef.alpha-tight"),
+    ),
+    Entry(
+        "biased",
+        "Biased messages: failures and floors",
+        "stablestep.reproduce.sections.biased",
+        ("biased.counterexamples", "clip.bias", "ef21.floor"),
+    ),
+    Entry(
+        "bounded",
+        "Bounded steps: signs, momentum and normalization",
+        "stablestep.reproduce.sections.bounded",
+        ("signum.better", "nsgd.no-threshold", "sign.discrete", "dcsgd.discrete"),
+    ),
+    Entry(
+        "unlike",
+        "Unlike clients",
+        "stablestep.reproduce.sections.unlike",
+        ("het.dcsgd", "het.shared-mask", "het.sign"),
+    ),
     Entry("edge", "Where the edge really is", "stablestep.reproduce.sections.edge", ()),
     Entry("training", "Real training: predicted and observed steps", "stablestep.reproduce.sections.training", ()),
 )

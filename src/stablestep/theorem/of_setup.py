@@ -111,7 +111,11 @@ def _clients(setup: Setup, given: tuple[float, float] | None) -> dict[str, Any]:
     own = [setup.problem_of(group) for group in setup.groups]
     if given is not None or not setup.differs or _alike(own):
         return {"dissimilarity": given}
-    split = [group for group in setup.groups if group.shared and group.count > 1 and not group.compressor.deterministic]
+    split = [
+        group
+        for group in setup.groups
+        if group.mask == "shared" and group.count > 1 and not group.compressor.deterministic
+    ]
     require(
         not split,
         'groups of data of their own have mask="shared", each its own mask, for which no theorem is stated; use mask="own".',
