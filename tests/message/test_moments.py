@@ -335,3 +335,12 @@ def test_bad_input(changed, message):
     with pytest.raises(InvalidInput, match=message) as caught:
         moments(**({"setup": Setup(BOWL, Agents(1)), "eta": 0.1, "x0": 1.0, "steps": 5} | changed))
     assert "\n" not in str(caught.value) and str(caught.value).endswith(".")
+
+
+def test_one_mask_for_all_groups_is_refused():
+    """Groups under one mask depend on each other: own masks would be another number, without a word."""
+    groups = [
+        Agents(1, None, RandomSparsification(3.0), problem=Quadratic([rate]), mask="common") for rate in (1.0, 2.0)
+    ]
+    with pytest.raises(InvalidInput, match=r'mask="common".*simulate the method'):
+        moments(Setup(None, *groups), eta=0.1, x0=1.0, steps=2)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from stablestep.errors import require
 from stablestep.message.algebra import Algebra, Block, Dense, Diagonals, Vectors, sandwich, symmetric, weighed
 from stablestep.message.landscape import Landscape, Spread, landscape, spread
 from stablestep.message.linear import Agent, Passage, agent, turning, weights
@@ -99,6 +100,10 @@ def linear(setup: Setup, dense: bool = False) -> Linear:
     Raises:
         InvalidInput: for a problem that is no quadratic, messages or a server that are not linear, noise without a variance.
     """
+    require(
+        not setup.common or len(setup.groups) == 1,
+        'mask="common" makes the messages of groups depend on each other, which the exact moments do not know; simulate the method.',
+    )
     turned = turning(setup.server)
     crews = tuple(_crew(setup, group) for group in setup.groups)
     diagonal = not dense and all(crew.landscape.hessian.ndim == 1 for crew in crews)

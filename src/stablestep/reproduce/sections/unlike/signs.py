@@ -38,6 +38,7 @@ def root(name: str, sigma: float) -> float:
     (0.6594187961, 0.6601231134)
     """
     nu = NOISES[name]
+    # pyright takes the result for a pair, which only full_output gives.
     return float(brentq(lambda x: float(np.sum(Xi((x - CENTRES) / sigma, nu))), 0.0, 3.0, xtol=1e-14))  # pyright: ignore[reportArgumentType]
 
 
