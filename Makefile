@@ -3,6 +3,8 @@ PYTHON ?= python3
 OUT ?= reproduction
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip -qq --disable-pip-version-check
+# The doctests and the contract of all instances run with the annotations of arrays executed, which makes tests twice as slow.
+SHAPES := stablestep,tests.shapes.typechecked
 QUICK_FLAG := $(if $(filter-out 0 no false,$(QUICK)),--quick)
 
 .DEFAULT_GOAL := help
@@ -15,7 +17,8 @@ reproduce: $(VENV)/.installed ## reproduce the papers' figures and claims into O
 	@$(VENV)/bin/stablestep reproduce --out "$(OUT)" $(QUICK_FLAG)
 
 test: lint ## lint, check types and import order, run the tests
-	@$(VENV)/bin/python -m pytest -n 2 --dist worksteal
+	@$(VENV)/bin/python -m pytest -n 2 --dist worksteal tests
+	@$(VENV)/bin/python -m pytest -n 2 --dist worksteal --jaxtyping-packages=$(SHAPES) src tests/test_instances.py tests/test_setup.py
 
 lint: $(VENV)/.developed ## lint, check types and import order
 	@$(VENV)/bin/ruff check --quiet .
