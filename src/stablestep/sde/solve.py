@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
 import equinox as eqx
 import jax
@@ -9,19 +10,7 @@ import numpy as np
 import xarray as xr
 
 from stablestep.errors import instance, nearest, one_of, require
-from stablestep.record import (
-    Paths,
-    ball_radius,
-    cast,
-    dataset,
-    describe,
-    describe_start,
-    monte_carlo,
-    provenance,
-    recorded,
-    working_dtype,
-)
-from stablestep.record import start as starts
+from stablestep.record import Paths, Run, cast, dataset, describe, monte_carlo, provenance, recorded, working_dtype
 from stablestep.sde.check import require_start, steps_of
 from stablestep.sde.continuous import Continuous
 from stablestep.sde.euler import Coupled, Euler
@@ -29,7 +18,6 @@ from stablestep.sde.exact import exact_paths
 from stablestep.sde.model import Model
 from stablestep.sde.ode import ode_paths
 
-METHODS = ("euler", "tamed", "exact", "ode")
 STARTS = ("shifted", "given")
 _ERROR_RUNS = 256
 
@@ -84,43 +72,15 @@ def integrate(
     True
     """
     instance("model", model, Continuous, "sde.model(setup, kind, schedule)")
-    start = start_of(model, start)
-    method = method or ("ode" if model.kind == "principal" else "euler")
-    require(method in METHODS, f'there is no method "{method}". {nearest(method, METHODS)}')
-    require(
-        model.kind != "principal" or method == "ode",
-        'the principal flow is complex and is integrated by method="ode" only.',
-    )
-    require(
-        isinstance(model, Model) or method in ("euler", "tamed"),
-        f'method="{method}" is not for the pair of a point and a momentum; use "euler" or "tamed".',
-    )
-    tick = float(model.tick)
+    start, method = start_of(model, start), _method_of(model, method, observe)
+    run, tick = Run(x0, runs, seed, observe, final, radius, progress), float(model.tick)
     steps, step = steps_of(time, dt, tick)
-    watched = {"observed": observe} if callable(observe) else dict(observe or {})
-    require(
-        not watched or method in ("euler", "tamed"), f'observe is not available with method="{method}"; use "euler".'
-    )
     marks = recorded(steps, record)
-    with working_dtype("float64" if method in ("exact", "ode") else dtype) as kind:
-        problem = cast(model.problem, kind)
-        points = starts(x0, problem, runs, seed, kind)
+    with working_dtype("float64" if method in WITHOUT_STEPS else dtype) as kind:
+        points = run.points(model.problem, kind)
         require_start(model, points)
         points = _moved(cast(model, kind), points) if start == "shifted" else points
-        ball = ball_radius(radius, points)
-        if method == "exact":
-            paths = _in_steps(exact_paths(model, points, marks * step, seed, ball), step)
-        elif method == "ode":
-            paths = _in_steps(ode_paths(model, points, marks * step, ball), step)
-        else:
-            euler = Euler(model.problem, model, step, method == "tamed")
-            paths = monte_carlo(cast(euler, kind), points, marks, seed, ball, watched, progress, keep_final=final)
-        if method in ("exact", "ode"):
-            wrong = np.zeros((2, len(marks)))
-        elif error:
-            wrong = _error(euler, points, marks, seed, ball, kind)
-        else:
-            wrong = np.full((2, len(marks)), np.nan)
+        paths, wrong = SOLVERS[method](model, run, points, marks, step, error)
     attrs = provenance(
         model=model.kind,
         form=model.form,
@@ -131,10 +91,7 @@ def integrate(
         start=start,
         law=describe(model.law),
         schedule=describe(model.schedule),
-        x0=describe_start(x0),
-        seed=seed,
-        runs=runs,
-        radius=ball,
+        **run.facts(points),
         minimum="unknown" if model.problem.minimum is None else model.problem.minimum,
     )
     found = dataset(paths, marks, step, tick, attrs)
@@ -148,6 +105,45 @@ def start_of(model: Continuous, start: str | None) -> str:
     return one_of("start", start or ("shifted" if model.kind in ("first", "classic") else "given"), STARTS)
 
 
+def _method_of(model: Continuous, method: str | None, observe) -> str:
+    """The method, by default that of the model, if it fits."""
+    method = method or ("ode" if model.kind == "principal" else "euler")
+    require(method in SOLVERS, f'there is no method "{method}". {nearest(str(method), SOLVERS)}')
+    require(
+        model.kind != "principal" or method == "ode",
+        'the principal flow is complex and is integrated by method="ode" only.',
+    )
+    require(
+        isinstance(model, Model) or method not in WITHOUT_STEPS,
+        f'method="{method}" is not for the pair of a point and a momentum; use "euler" or "tamed".',
+    )
+    require(
+        not observe or method not in WITHOUT_STEPS, f'observe is not available with method="{method}"; use "euler".'
+    )
+    return method
+
+
+def _by_euler(model: Continuous, run: Run, points, marks, step: float, error: bool, tamed: bool = False):
+    euler = Euler(model.problem, model, step, tamed)
+    paths = run.paths(euler, points, marks)
+    unknown = np.full((2, len(marks)), np.nan)
+    return paths, _error(euler, points, marks, run) if error else unknown
+
+
+def _by_exact(model: Continuous, run: Run, points, marks, step: float, error: bool):
+    return _in_steps(exact_paths(model, points, marks * step, run.seed, run.ball(points)), step), np.zeros(
+        (2, len(marks))
+    )
+
+
+def _by_ode(model: Continuous, run: Run, points, marks, step: float, error: bool):
+    return _in_steps(ode_paths(model, points, marks * step, run.ball(points)), step), np.zeros((2, len(marks)))
+
+
+SOLVERS = {"euler": _by_euler, "tamed": partial(_by_euler, tamed=True), "exact": _by_exact, "ode": _by_ode}
+WITHOUT_STEPS = ("exact", "ode")
+
+
 @eqx.filter_jit
 def _moved(model: Continuous, points):
     return jax.vmap(model.start)(points)
@@ -158,11 +154,11 @@ def _in_steps(paths: Paths, step: float) -> Paths:
     return replace(paths, diverged_at=np.where(paths.diverged_at >= 0, paths.diverged_at / step, -1.0))
 
 
-def _error(euler: Euler, points, marks, seed: int, radius: float, dtype) -> tuple[np.ndarray, np.ndarray]:
+def _error(euler: Euler, points, marks, run: Run) -> tuple[np.ndarray, np.ndarray]:
     """Twice the mean loss at dt minus that at dt/2 (the weak error of Euler-Maruyama is of first order), from coupled paths."""
     some = points[: min(len(points), _ERROR_RUNS)]
-    coupled = cast(Coupled(euler.problem, euler), dtype)
-    paths = monte_carlo(coupled, some, marks, seed + 1, radius * 2**0.5)
+    coupled = cast(Coupled(euler.problem, euler), points.dtype)
+    paths = monte_carlo(coupled, some, marks, (run.seed + 1) % 2**64, run.ball(points) * 2**0.5)
     gone = (paths.diverged_at[:, None] >= 0) & (paths.diverged_at[:, None] <= marks)
     with np.errstate(over="ignore", invalid="ignore"):
         twice = 2 * np.where(gone, np.nan, paths.loss.astype(float) - paths.observed["fine"])
