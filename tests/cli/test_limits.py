@@ -93,14 +93,14 @@ MASK = 'type = "RandomSparsification", omega = 4.0', 'type = "EF21", inner = { t
 def test_a_memory_that_no_theorem_knows(write, said, parsed):
     path = write(MASK, ("sigma1 = 0.1", "sigma0 = 0.1"))
     text, record = said("limits", path), parsed("limits", path)
-    assert "No theorem covers EF21" in text and "normalization needed? yes" in text and "it diverges" in text
+    assert "No theorem covers EF21" in text and "normalization: yes" in text and "it diverges" in text
     assert record["limit"] is None and record["results"] == [] and record["normalization"] == {"a": None, "b": None}
     assert record["practice"]["low"] < record["practice"]["high"] and record["constants"]["alpha"] == 0.25
 
 
 def test_what_the_method_does(write, said, parsed):
     text, record = said("limits", write()), parsed("limits", write())
-    assert "DCSGD: normalization needed? yes, as 1/(L0 + L1‖∇f‖)." in text and "2/(λ(1 + A/N))" in text
+    assert "DCSGD: normalization: yes, as 1/(L0 + L1‖∇f‖)." in text and "2/(λ(1 + A/N))" in text
     assert record["practice"]["method"] == "DCSGD" and record["practice"]["low"] == record["practice"]["high"]
 
 

@@ -230,7 +230,7 @@ class Law(eqx.Module):
             noise = lx.DiagonalLinearOperator(self._total([lx.diagonal(part) for part in parts]))
         return first.covariance(gradient, noise)
 
-    def _samples(self, x: Vector, samples: int, key, memory, step) -> Float[Array, "samples d"]:
+    def _samples(self, x: Vector, samples: int, key, memory=None, step=None) -> Float[Array, "samples d"]:
         whole("samples", samples, least=2)
         require(key is not None, "samples is given without a key; pass key=jax.random.key(seed).")
         return jax.jit(jax.vmap(lambda k: self.sample(k, x, memory, step)))(jax.random.split(key, samples))

@@ -39,7 +39,7 @@ class Practice:
     def sentences(self) -> list[str]:
         """The row in words."""
         return [
-            f"{self.method}: normalization needed? {self.normalization}.",
+            f"{self.method}: normalization: {self.normalization}.",
             f"Critical step: {self._critical}; {self.formula}.",
             f"Above it, or after it: {self.above}.",
         ]
