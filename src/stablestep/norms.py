@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 def norm(vector: Float[Array, " d"]) -> Float[Array, ""]:
     """‖v‖₂, of v over its largest entry, so that the squares neither overflow nor vanish.
 
-    >>> float(norm(jnp.array([3e30, 4e30], jnp.float32))) / 1e30
+    >>> round(float(norm(jnp.array([3e30, 4e30], jnp.float32))) / 1e30, 5)
     5.0
     """
     largest = jnp.max(jnp.abs(vector), initial=0)

@@ -197,7 +197,7 @@ def _equivalence(sampler: _Sampler) -> Claim:
     compressed = Constants(L0=1, L1=2, dim=DIM, omega=OMEGA, sigma0_sq=SIGMA**2, count=4)
     limits = {form: _dsgd(sigma0_sq, sigma1_sq) for form, sigma0_sq in forms.items()}
     limit = step_limit("S2 4.2", compressed, gradient_norm=3.0, epsilon=0.5)
-    right = bound("S2 4.2", compressed, initial_gap=1.0, eta=0.1, epsilon=0.5, phi1=5.0, phi2=2.0)
+    right = bound("S2 4.2", compressed, initial_gap=1.0, eta=0.01, epsilon=0.5, phi1=5.0, phi2=2.0)
     checks = {
         form: (
             check(measured, "=", variance[form], "trace of the message's covariance", margin=0.05),
@@ -220,7 +220,7 @@ def _equivalence(sampler: _Sampler) -> Claim:
 def _dsgd(sigma0_sq: float, sigma1_sq: float) -> tuple[float, float]:
     c = Constants(L0=1, L1=2, dim=DIM, sigma0_sq=sigma0_sq, sigma1_sq=sigma1_sq, count=4)
     limit = step_limit("S2 4.1", c, gradient_norm=3.0, epsilon=0.5)
-    return limit, bound("S2 4.1", c, initial_gap=1.0, eta=0.1, epsilon=0.5, phi1=5.0, phi2=2.0)
+    return limit, bound("S2 4.1", c, initial_gap=1.0, eta=0.01, epsilon=0.5, phi1=5.0, phi2=2.0)
 
 
 def _figure(sampler: _Sampler, dfs) -> Figure:
