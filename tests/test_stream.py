@@ -201,3 +201,9 @@ def test_every_seed_is_another_stream():
     seeds = [0, 1, 2**32, 2**32 + 1, 2**63, 2**64 - 1]
     assert len({(int(s.key0), int(s.key1)) for s in map(Stream.seed, seeds)}) == len(seeds)
     assert int(Stream.seed(np.int8(7)).key1) == int(Stream.seed(np.uint64(7)).key1) == 7
+
+
+def test_a_lanes_key_needs_no_64_bits():
+    """As in a script that leaves JAX as it is."""
+    with jax.enable_x64(False):
+        assert jax.random.key_data(Stream.seed(0).noise.key()).shape == (2,)

@@ -168,7 +168,7 @@ class Lane(eqx.Module):
         return self.child(_KEY).key()
 
 
-_KEY = 0xFFFFFFFF  # the child that `Lane.key` uses up
+_KEY = np.uint32(0xFFFFFFFF)  # the child that `Lane.key` uses up
 
 
 def to_uniform(word: UInt32[Array, "*n"], dtype) -> Float[Array, "*n"]:
