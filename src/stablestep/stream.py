@@ -159,7 +159,7 @@ class Lane(eqx.Module):
         """Two independent words of 32 bits for each coordinate, for the price of one call of the cipher."""
         return self.stream.words(count, _PAIRS + (2 * slot + self.side) % _PAIRS)
 
-    def child(self, index=0) -> Stream:
+    def child(self, index: Any = 0) -> Stream:
         """A stream of its own, number `index`, for whatever else is needed."""
         return self.stream.child(index, Family.NOISE if self.side == 0 else Family.MASK)
 

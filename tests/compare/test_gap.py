@@ -89,3 +89,11 @@ def test_bad_input(options, match):
 def test_heavy_tails():
     with pytest.raises(InvalidInput, match=r"no SDE; .*Sign\(\)"):
         compare(Setup(Quadratic([1.0]), Agents(1, StudentT(1.5))), models=["new"], **(COMMON | {"runs": 4}))
+
+
+@pytest.mark.parametrize("wrong", [{"setup": 5}, {"schedule": 5}, {"time": "1"}, {"time": float("nan")}])
+def test_wrong_kinds_are_one_sentence(wrong):
+    given = {"setup": Setup(Quadratic([1.0]), Agents(1)), "schedule": Constant(0.1), "time": 1.0} | wrong
+    name = next(iter(wrong))
+    with pytest.raises(InvalidInput, match=f"{name} is .*, but must be"):
+        compare(given.pop("setup"), x0=1.0, runs=2, **given)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from stablestep.errors import nearest, require, whole
+from stablestep.errors import instance, nearest, positive, require, whole
 from stablestep.record import describe, provenance, recorded
 from stablestep.schedule import Schedule
 from stablestep.sde import integrate, model
@@ -62,6 +62,9 @@ def compare(
     """
     _require_known(models)
     substeps = whole("substeps", substeps, least=2, hint="; 16 is usual")
+    instance("setup", setup, Setup, "Setup(problem, Agents(4))")
+    instance("schedule", schedule, Schedule, "schedule.Constant(0.1)")
+    time = positive("time", time)
     tick = tick_of(setup, schedule)
     steps = max(1, round(time / tick))
     marks = recorded(steps, record)

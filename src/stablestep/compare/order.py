@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from stablestep.compare.scaling import order_table, require_etas
 from stablestep.compressor import Identity
-from stablestep.errors import InvalidInput, require, seed_of, whole
+from stablestep.errors import InvalidInput, instance, positive, require, seed_of, whole
 from stablestep.method import Process, moved
 from stablestep.noise import Gaussian
 from stablestep.problem import Problem
@@ -130,11 +130,13 @@ def weak_order(
     >>> weak_order(setup, "first", etas=[0.2, 0.1, 0.05, 0.025], x0=1.0, time=1.0, runs=500).order
     1
     """
+    time, substeps = positive("time", time), whole("substeps", substeps)
     require_etas(etas)
     runs = whole("runs", runs, least=2)
     made = setup if callable(setup) and not isinstance(setup, Setup) else (lambda eta: setup)
     cases = [(made(eta), schedule(eta)) for eta in etas]
     for case, its_schedule in cases:
+        instance("setup", case, Setup, "Setup(problem, Agents(4))")
         _require_gaussian(case, its_schedule)
     seeds = np.random.SeedSequence(seed_of(seed)).generate_state(len(etas), np.uint64)
     models = [model(case, kind, its_schedule, form=form) for case, its_schedule in cases]
