@@ -79,9 +79,10 @@ def expected(state: sst.HookState, parameter: torch.Tensor, own: torch.Tensor, s
     return chosen.finish(total / dist.get_world_size())
 
 
-def arrived(state, *norms):
-    """As if an exchange had brought these workers' norms."""
+def arrived(state, *norms, losses=None):
+    """As if an exchange had brought these workers' norms, and their losses."""
     meter = state.run.meter
     meter.begin(1.0)
     meter.gradient([torch.tensor(norms[0] ** 2, dtype=torch.float64)])
-    meter.end(torch.tensor(norms, dtype=torch.float64), [torch.zeros((), dtype=torch.float64)])
+    riders = torch.tensor([norms, losses or [torch.nan] * len(norms)], dtype=torch.float64).T
+    meter.end(riders, [torch.zeros((), dtype=torch.float64)])

@@ -16,7 +16,7 @@ from tests.torch.group import together
 from tests.torch.models import Branches, Mixed, batch, expected, gradients, loss, of_all, perceptron, wrapped
 
 SIZES = [240, 40, 800, 20, 20, 1]
-SLOT = 8  # bytes of a float64 on the wire
+SLOT = 16  # bytes of two float64 on the wire
 CASES = [
     (c.RandomSparsification(3.0), "shared", "mean"),
     (c.RandomSparsification(3.0), "own", "mean"),
@@ -119,6 +119,23 @@ def norms_are_exact(rank, workers, folder):
                 assert found["local_norm"] == pytest.approx(float(own), rel=1e-12)
                 assert found["mean_norm"] == pytest.approx(float(sum(of_all(own, workers)) / workers), rel=1e-12)
                 assert state.run.meter.norms == [pytest.approx(float(each), rel=1e-12) for each in of_all(own, workers)]
+
+
+def noted_losses_ride_along(rank, workers, folder):
+    """To the byte, in sums and rows, once for each time that they were noted; one missing makes the mean NaN."""
+    for compressor in (c.Identity(), c.QSGD(2)):
+        state = sst.HookState(compressor)
+        model = wrapped(perceptron(), state)
+        for step, noted in enumerate((0.1 + rank, torch.tensor([1.0 / (3 + rank)]), torch.tensor(math.nan))):
+            state.note(noted)
+            loss(model, batch(rank, step)).backward()
+            wanted = [(0.1, 1.1, 2.1), [float(torch.tensor(1 / (3 + each))) for each in range(3)], (math.inf,) * 3][step]
+            assert state.arrival().losses == list(wanted)[:workers]
+            assert state.arrival().loss == sum(wanted[:workers]) / workers
+        if rank:
+            state.note(1.0)
+        loss(model, batch(rank, 0)).backward()
+        assert math.isnan(state.arrival().loss) and state.arrival().finite
 
 
 def errors_are_measured(rank, workers, folder):
@@ -266,6 +283,7 @@ def test_two_workers():
         messages_are_the_stated_ones,
         bytes_are_counted,
         norms_are_exact,
+        noted_losses_ride_along,
         errors_are_measured,
         accumulation_sends_the_sum,
         unused_parameters_stay,

@@ -14,7 +14,7 @@ from stablestep import compressor as c
 from stablestep.errors import InvalidInput
 from stablestep.torch import HookState, register, rule
 from stablestep.torch.exchange.layout import layout
-from stablestep.torch.exchange.norms import from_slots, slots
+from stablestep.torch.exchange.riders import from_slots, slots
 from stablestep.torch.exchange.roster import Roster
 from stablestep.torch.wire.masks import smallest
 from stablestep.torch.wire.randomness import drawer
@@ -103,9 +103,15 @@ def test_ties_go_to_the_lower_index():
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
 def test_norms_are_exact_in_any_type(dtype):
-    norms = [math.pi, 1e300, 5e-324, math.inf]
-    total = sum(slots(torch.tensor(norm, dtype=torch.float64), rank, 4, dtype) for rank, norm in enumerate(norms))
-    assert from_slots(total).tolist() == norms
+    riders = torch.tensor([[math.pi, 1e300], [5e-324, math.inf], [0.1, -3.0]], dtype=torch.float64)
+    total = sum(slots(own, rank, 3, dtype) for rank, own in enumerate(riders))
+    assert torch.equal(from_slots(total), riders)
+
+
+@pytest.mark.parametrize("loss", ["1", None, torch.ones(2), [1.0], True])
+def test_a_noted_loss_is_one_number(loss):
+    with pytest.raises(InvalidInput, match="the noted loss is"):
+        HookState(c.Sign()).note(loss)
 
 
 def test_streams_differ():

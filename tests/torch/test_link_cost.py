@@ -35,9 +35,9 @@ def check_bytes(rank, count, folder):
         ddp = wrapped(perceptron(), state)
         loss(ddp, batch(rank, 0)).backward()
         found = cost(chosen, count, mask)
-        # The norms come on top: eight numbers of each worker in a sum, eight bytes in a row.
+        # Norms and losses come on top: sixteen numbers of each worker in a sum, sixteen bytes in a row.
         summed = isinstance(chosen, compressor.Identity) or (isinstance(chosen, compressor.RandK) and mask == "shared")
-        norms = 8 * 8 * count if summed else 8
+        norms = 8 * 16 * count if summed else 16
         copies = 2 * (count - 1) / count if summed else count - 1
         assert state.telemetry()["bytes_sent"] == found.bytes + copies * norms, (chosen, mask)
 

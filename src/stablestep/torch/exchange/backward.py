@@ -94,7 +94,7 @@ class Backward:
             own = [self._sent(parameter) for parameter in group]
             meter.gradient([one.square for one in own])
             last = len(self.groups) == len(self.run.groups) - 1
-            going = send(self.run, own, meter.local_norm if last else None)
+            going = send(self.run, own, meter.riders if last else None)
             meter.sent(going.nbytes, going.copies)
             self.sent += own
             self.groups.append(going)
@@ -113,7 +113,7 @@ class Backward:
         meter = self.run.meter
         if meter.watch:
             meter.message_square = torch.stack([squared_norm(one.flat) for one in self.sent]).sum()
-        meter.end(self.groups[-1].norms(), [one.lost for one in self.sent if one.lost is not None])
+        meter.end(self.groups[-1].riders(), [one.lost for one in self.sent if one.lost is not None])
 
     def _open_gates(self) -> None:
         # Also after an error: DDP waits for the first bucket first, and would wait for ever.

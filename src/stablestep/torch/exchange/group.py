@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 
-from stablestep.torch.exchange import norms
+from stablestep.torch.exchange import riders
 from stablestep.torch.exchange.parameter import SentParameter
 from stablestep.torch.exchange.run import Run
 from stablestep.torch.wire.bits import as_bytes
@@ -42,21 +42,21 @@ class SentGroup:
         """How often the payload crosses this worker's link."""
         return copies(self.summed, self.workers)
 
-    def norms(self) -> Tensor:
-        """The local norms [N] that came with the group, once its future has ended."""
+    def riders(self) -> Tensor:
+        """The norms and losses [N, 2] that came with the group, once its future has ended."""
         if self.summed:
-            return norms.from_slots(self.received[-norms.SIZE * self.workers :])
-        return norms.from_rows(self.received)
+            return riders.from_slots(self.received[-riders.SIZE * self.workers :])
+        return riders.from_rows(self.received)
 
 
-def send(run: Run, sent: Sequence[SentParameter], local_norm: Tensor | None) -> SentGroup:
-    """Start the group's collective, with this worker's gradient norm if it is given; nothing waits here.
+def send(run: Run, sent: Sequence[SentParameter], riding: Tensor | None) -> SentGroup:
+    """Start the group's collective, with this worker's gradient norm and loss if they are given; nothing waits here.
 
     Results are read from tensors of our own.
     """
     summed = all(one.channel.summed for one in sent)
     with network():
-        work, payload, received = (_send_sum if summed else _send_rows)(run, sent, local_norm)
+        work, payload, received = (_send_sum if summed else _send_rows)(run, sent, riding)
 
     def finish(done: Future) -> Tensor:
         with network():
@@ -79,11 +79,11 @@ def network() -> Iterator[None]:
         ) from error
 
 
-def _send_sum(run: Run, sent: Sequence[SentParameter], local_norm: Tensor | None) -> tuple[dist.Work, Tensor, Tensor]:
+def _send_sum(run: Run, sent: Sequence[SentParameter], riding: Tensor | None) -> tuple[dist.Work, Tensor, Tensor]:
     # Divided before the sum, as DDP does, so that half precision does not overflow.
     payload = torch.cat([one.payload for one in sent]).div_(run.workers)
-    if local_norm is not None:
-        payload = torch.cat([payload, norms.slots(local_norm, run.rank, run.workers, payload.dtype)])
+    if riding is not None:
+        payload = torch.cat([payload, riders.slots(riding, run.rank, run.workers, payload.dtype)])
     return _started(dist.all_reduce(payload, group=run.process_group, async_op=True)), payload, payload
 
 
@@ -93,8 +93,8 @@ def _read_sum(sent: Sequence[SentParameter], received: Tensor) -> None:
         one.from_sum(payload)
 
 
-def _send_rows(run: Run, sent: Sequence[SentParameter], local_norm: Tensor | None) -> tuple[dist.Work, Tensor, Tensor]:
-    ending = [] if local_norm is None else [as_bytes(local_norm.view(1))]
+def _send_rows(run: Run, sent: Sequence[SentParameter], riding: Tensor | None) -> tuple[dist.Work, Tensor, Tensor]:
+    ending = [] if riding is None else [as_bytes(riding)]
     row = torch.cat([one.row() for one in sent] + ending)
     rows = row.new_empty(run.workers * len(row))
     work = _started(_all_gather(rows, row, group=run.process_group, async_op=True))

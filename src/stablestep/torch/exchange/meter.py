@@ -19,16 +19,23 @@ class Arrival:
         serial: its number in this process, which loading a state never sets back.
         norms: of all workers' own gradients.
         message_square: ‖M‖² of the mean message; None unless somebody watches.
+        losses: of all workers, as they were noted; NaN where one was not.
     """
 
     serial: int
     norms: list[float]
     message_square: float | None
+    losses: list[float]
 
     @property
     def finite(self) -> bool:
         """Whether all workers' gradients are."""
         return all(map(math.isfinite, self.norms))
+
+    @property
+    def loss(self) -> float:
+        """The mean of the workers' losses; NaN unless all were noted."""
+        return sum(self.losses) / len(self.losses) if self.losses else math.nan
 
     @property
     def mean_norm(self) -> float:
@@ -43,6 +50,8 @@ class Meter:
         self.exchanges = self.skipped = self.bytes_total = 0
         self.serial = 0
         self.norms: list[float] = []
+        self.losses: list[float] = []
+        self.noted: float | Tensor = math.nan  # this worker's loss
         self.error = self.step = math.nan
         self._pending: Tensor | None = None
         self.poison = torch.zeros(())  # NaN if a worker's gradient is not finite
@@ -68,21 +77,22 @@ class Meter:
         self.bytes += payload * copies
 
     @property
-    def local_norm(self) -> Tensor:
-        """This worker's gradient norm, once all buckets were seen."""
-        return self._square.sqrt() / self.scale
+    def riders(self) -> Tensor:
+        """This worker's gradient norm and loss, once all buckets were seen; the loss is used up."""
+        norm, (loss, self.noted) = self._square.sqrt() / self.scale, (self.noted, math.nan)
+        return torch.stack([norm, torch.as_tensor(loss, dtype=norm.dtype, device=norm.device)])
 
-    def end(self, norms: Tensor, squared_errors: list[Tensor]) -> None:
-        """All workers' norms [N] have arrived, and ‖C(g) − g‖² of each parameter of this worker is known."""
-        self._pending = norms
+    def end(self, riders: Tensor, squared_errors: list[Tensor]) -> None:
+        """All workers' norms and losses [N, 2] have arrived, and ‖C(g) − g‖² of each parameter of this worker is known."""
+        self._pending = riders
         self._lost = torch.stack(squared_errors).sum()
-        self.poison = norms.sum() * 0
+        self.poison = riders[:, 0].sum() * 0
 
     def settle(self) -> None:
         """Read what the last exchange left."""
         if self._pending is None:
             return
-        self.norms, self._pending = self._pending.tolist(), None
+        (self.norms, self.losses), self._pending = self._pending.T.tolist(), None
         square, lost = float(self._square), float(self._lost)
         self.error = lost / square if square > 0 else 0.0
         self.exchanges += 1
@@ -96,7 +106,7 @@ class Meter:
         return self._arrival(float(self.message_square) if self.watch else None)
 
     def _arrival(self, message_square: float | None) -> Arrival:
-        return Arrival(self.serial, self.norms, message_square)
+        return Arrival(self.serial, self.norms, message_square, self.losses)
 
     def counters(self) -> dict[str, int]:
         """Of the whole run."""

@@ -1,12 +1,14 @@
 """The hook's state: settings, the run so far, and the backward that goes on."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 import torch.distributed as dist
 
 from stablestep.compressor import Compressor
-from stablestep.errors import require, shown
+from stablestep.errors import is_number, require, shown
 from stablestep.torch.exchange.backward import Backward, Bucket, Future
 from stablestep.torch.exchange.meter import COUNTERS, Arrival
 from stablestep.torch.exchange.run import Run
@@ -85,6 +87,17 @@ class HookState:
         """Note the step that was made, for `telemetry`."""
         self.run.meter.step = step
 
+    def note(self, loss: float | torch.Tensor) -> None:
+        """This worker's loss, before its backward: it rides along with the norms, and rules such as `Governor` see the mean of all.
+
+        Raises:
+            InvalidInput: if it is no number or tensor of one number.
+
+        >>> from stablestep.compressor import Sign
+        >>> HookState(Sign()).note(1.5)
+        """
+        self.run.meter.noted = _number(loss)
+
     def watch(self, wanted: bool) -> None:
         """Whether ‖M‖² of the mean message is measured from now on; at first it is."""
         self.run.meter.watch = wanted
@@ -117,3 +130,12 @@ class HookState:
         )
         self.run.roster.expect(saved["sizes"])
         self.run.meter.resume(saved)
+
+
+def _number(loss: float | torch.Tensor) -> float | torch.Tensor:
+    if isinstance(loss, torch.Tensor):
+        require(loss.numel() == 1, f"the noted loss is a tensor of shape {tuple(loss.shape)}, but must be one number.")
+        value = loss.detach().reshape(()).double()
+        return torch.where(value.isnan(), torch.inf, value)  # NaN stands for no loss
+    require(is_number(loss), f"the noted loss is {shown(loss)}, but must be a number, or a tensor of one.")
+    return math.inf if math.isnan(loss) else float(loss)

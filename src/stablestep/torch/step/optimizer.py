@@ -9,6 +9,7 @@ import torch
 from torch.optim import LBFGS, Optimizer
 
 from stablestep.errors import InvalidInput, require
+from stablestep.torch.exchange.meter import Arrival
 from stablestep.torch.exchange.state import HookState
 from stablestep.torch.step.rule import Rule, Seen
 from stablestep.torch.wire.codec import squared_norm
@@ -83,13 +84,16 @@ class StableStep(Optimizer):
         self._check_fresh(arrived.serial)
         if not arrived.finite:
             return loss
-        seen = self._seen(arrived.mean_norm)
+        seen = self._seen(arrived)
         if arrived.message_square is not None:
             self._check_scale(seen, arrived.message_square)
+        if not self.rule.admits(seen):
+            return loss
         factor = self.rule.factor(seen)
         self.hook_state.stepped(factor * float(self.param_groups[0]["lr"]))
         with _scaled(self.param_groups, factor):
             self.inner.step()
+        self.rule.moved(seen)
         return loss
 
     def _check_fresh(self, serial: int) -> None:
@@ -112,13 +116,16 @@ class StableStep(Optimizer):
             )
         self.hook_state.watch(after == 0)
 
-    def _seen(self, mean_norm: float) -> Seen:
+    def _seen(self, arrived: Arrival) -> Seen:
         return Seen(
-            mean_norm=mean_norm,
+            mean_norm=arrived.mean_norm,
             lr=max(float(group["lr"]) for group in self.param_groups),
             initial_lr=self.initial_lr,
             parameters=[parameter for group in self.param_groups for parameter in group["params"]],
             process_group=self.hook_state.process_group,
+            norms=arrived.norms,
+            loss=arrived.loss,
+            forget=self.inner.state.clear,
         )
 
     def zero_grad(self, set_to_none: bool = True) -> None:

@@ -18,14 +18,18 @@ Tensor = torch.Tensor
 
 @dataclass(frozen=True)
 class Seen:
-    """What a rule may depend on: the mean of the workers' gradient norms, the learning rate now (the largest of all groups) and
-    before any scheduler (the first group's), and the parameters with the mean message as their gradient."""
+    """What a rule may depend on, the same on all workers: the mean of their gradient norms, the learning rate now (the largest of all
+    groups) and before any scheduler (the first group's), the parameters with the mean message as their gradient, all norms, the mean
+    of the losses that were noted (NaN without), and a function that clears the optimizer's state."""
 
     mean_norm: float
     lr: float
     initial_lr: float
     parameters: Sequence[Tensor]
     process_group: dist.ProcessGroup | None = None
+    norms: Sequence[float] = ()
+    loss: float = math.nan
+    forget: Callable[[], None] = lambda: None
 
     @property
     def messages(self) -> list[Tensor]:
@@ -36,9 +40,18 @@ class Seen:
 class Rule(abc.ABC):
     """A step rule."""
 
+    def admits(self, seen: Seen) -> bool:
+        """Whether the step is made at all; asked first."""
+        del seen
+        return True
+
     @abc.abstractmethod
     def factor(self, seen: Seen) -> float:
         """What every learning rate is multiplied by in this step."""
+
+    def moved(self, seen: Seen) -> None:
+        """The step was made."""
+        del seen
 
     def state_dict(self) -> dict[str, Any]:
         """Plain numbers."""

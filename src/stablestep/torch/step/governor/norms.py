@@ -1,0 +1,34 @@
+"""Whether one of the workers' gradient norms is out of all proportion."""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+PATIENCE = 20
+_START, _FACTOR, _GROWTH, _RATE = 3, 10.0, 4.0, 0.1
+
+
+@dataclass
+class NormWatch:
+    """A worker stands out if its norm is above 10 min(median, 4 r), r the running mean of min(median, 4 r), from the fourth step on.
+
+    With two workers the median moves with the outlier, so that only 40 r can tell. After 20 steps in a row the norms are believed.
+    """
+
+    reference: float = 0.0
+    steps: int = 0
+    in_a_row: int = 0
+
+    def stands_out(self, norms: Sequence[float]) -> bool:
+        """Look at one step's norms, all finite."""
+        median = statistics.median(norms)
+        if self.steps == 0:
+            self.reference = median
+        usual = min(median, _GROWTH * self.reference)
+        bad = self.steps >= _START and max(norms) > _FACTOR * usual and self.in_a_row < PATIENCE
+        self.in_a_row = self.in_a_row + 1 if bad else 0
+        if not bad:
+            believed = median if self.steps > _START and max(norms) > _FACTOR * usual else usual
+            self.reference += _RATE * (believed - self.reference)
+            self.steps += 1
+        return bad

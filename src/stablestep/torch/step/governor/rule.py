@@ -1,0 +1,127 @@
+"""The rule itself."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from stablestep.errors import flag, positive, require, shown
+from stablestep.torch.step.governor.copies import Copies, total_norm
+from stablestep.torch.step.governor.direction import SignTest
+from stablestep.torch.step.governor.loss import LossWatch, Verdict
+from stablestep.torch.step.governor.norms import NormWatch
+from stablestep.torch.step.rule import Rule, Seen
+
+_MESSAGE_CAP, _RATE, _TRUSTED = 3.0, 0.1, 3
+_EARLY = 50
+
+
+@dataclass
+class MessageNorm:
+    """exp of the running mean of log ‖M‖, of norms that are cut at 3 times it."""
+
+    log: float = 0.0
+    steps: int = 0
+
+    def share(self, norm: float) -> float:
+        """What a message of this norm is multiplied by."""
+        if norm <= 0:
+            return 1.0
+        if self.steps == 0:
+            self.log = math.log(norm)
+        share = min(1.0, _MESSAGE_CAP * math.exp(self.log) / norm) if self.steps >= _TRUSTED else 1.0
+        self.log += _RATE * (math.log(norm * share) - self.log)
+        self.steps += 1
+        return share
+
+
+class Governor(Rule):
+    """Insurance for any optimizer: the learning rate as it is while nothing is wrong; else a smaller one, a step left out, or back.
+
+    From what all workers know after the one exchange (their norms, the mean message, their losses, the last update), in this order:
+
+    1. A worker's norm out of all proportion (see `NormWatch`): the step is left out, the optimizer untouched.
+    2. The loss, if `HookState.note` was called before backward (see `LossWatch`): an alarm puts the parameters back to the last good copy,
+       clears the optimizer's state and multiplies the factor by .35; if the loss is as bad there, the data were at fault, and the step is left out.
+    3. Pflug's sign test (see `SignTest`) multiplies the factor by .6.
+    4. A message longer than three times the usual one is cut, and so is an update longer than cap · ‖x‖.
+
+    Without losses 2 is absent: nothing is put back. There is no further collective, except that a probe's answer is broadcast once.
+
+    Args:
+        copy: whether a good copy of the parameters is kept, which costs their memory once more (the last update always does, once).
+            Without it a run that is much too hot from its first steps can be lost.
+        probe: where the first alarm comes within 50 steps, the training was too hot from the start: a function without arguments that gives
+            a learning rate for the first group, such as `lambda: sst.probe(…).step`; called on the first worker of the group.
+        cap: the longest update, in units of ‖x‖; 0 for none.
+
+    Raises:
+        InvalidInput: if an argument is of the wrong kind, or the probe gives no positive number.
+
+    >>> Governor(copy=False).factor_now
+    1.0
+    """
+
+    def __init__(self, copy: bool = True, probe: Callable[[], float] | None = None, cap: float = 0.1):
+        require(probe is None or callable(probe), f"probe is {shown(probe)}, but must be a function without arguments.")
+        self.cap = cap if cap == 0 else positive("cap", cap)
+        self.probe, self.steps = probe, 0
+        self.copies = Copies(flag("copy", copy))
+        self.norms, self.losses, self.signs, self.message = NormWatch(), LossWatch(), SignTest(), MessageNorm()
+
+    @property
+    def factor_now(self) -> float:
+        """What the learning rates are multiplied by."""
+        return self.losses.factor
+
+    def admits(self, seen: Seen) -> bool:
+        self.steps += 1
+        if self.norms.stands_out(seen.norms):
+            return False
+        return math.isnan(seen.loss) or self._heard(seen)
+
+    def _heard(self, seen: Seen) -> bool:
+        verdict = self.losses.hear(seen.loss)
+        if verdict is Verdict.KEEP:
+            self.copies.save(seen.parameters)
+        if verdict is Verdict.BACK:
+            self.signs.clear()
+            self._ask_probe(seen)
+            if not self.copies.keep:
+                self.losses.looking = False
+                return True
+            self.copies.restore(seen.parameters)
+            seen.forget()
+        return verdict in (Verdict.GO, Verdict.KEEP)
+
+    def _ask_probe(self, seen: Seen) -> None:
+        if self.probe is None or self.losses.alarms > 1 or self.steps > _EARLY:
+            return
+        if self.copies.keep:
+            self.copies.restore(seen.parameters)
+        factor = _from_first(lambda: positive("the probe's step", self._probed()) / seen.lr, seen)
+        self.losses.factor = self.losses.ceiling = self.losses.slow = factor
+
+    def _probed(self) -> float:
+        assert self.probe is not None
+        return self.probe()
+
+    def factor(self, seen: Seen) -> float:
+        norm = total_norm(seen.messages)
+        if self.copies.moved:
+            cosine, length = torch.stack([self.copies.cosine(seen.messages, norm), norm]).tolist()
+            lower = self.signs.lowers(cosine)
+            self.losses.factor *= lower
+        else:
+            length = float(norm)
+        share = self.message.share(length)
+        if share < 1:
+            torch._foreach_mul_(seen.messages, share)
+        self.copies.begin(seen.parameters)
+        return self.losses.factor
+
+    def moved(self, seen: Seen) -> None:
+        self.copies.end(seen.parameters, self.cap)
