@@ -5,6 +5,8 @@ from typing import Any
 
 import torch
 
+from stablestep.errors import require
+
 Tensor = torch.Tensor
 
 
@@ -16,6 +18,14 @@ class Copies:
         self.good: list[Tensor] = []
         self.update: list[Tensor] = []
         self.moved = False  # whether `update` is one
+
+    def place(self, parameters: Sequence[Tensor]) -> None:
+        """Restored copies go where the parameters are.
+
+        Raises:
+            InvalidInput: if they are of other parameters.
+        """
+        self.good, self.update = _placed(self.good, parameters), _placed(self.update, parameters)
 
     @torch.no_grad()
     def save(self, parameters: Sequence[Tensor]) -> None:
@@ -37,32 +47,33 @@ class Copies:
 
     @torch.no_grad()
     def end(self, parameters: Sequence[Tensor], cap: float) -> None:
-        """A step was made: shorten it to `cap` ‖x‖, and remember it, along the descent."""
+        """A step was made: shorten it to `cap` ‖x‖ unless x was 0, and remember it, along the descent."""
         before, after = self.update, list(parameters)
         size = total_norm(before)
         torch._foreach_sub_(before, after)
-        length = total_norm(before)
-        share = torch.where(length > cap * size, cap * size / length, 1.0) if cap else torch.ones(())
-        # Adding back what is too much leaves an update within the cap exactly as the optimizer made it.
-        excess = (1 - share).to(after[0].device)
-        torch._foreach_add_(after, torch._foreach_mul(before, excess.to(before[0].dtype)))
+        if cap:
+            length = total_norm(before)
+            excess = torch.where((length > cap * size) & (size > 0), 1 - cap * size / length, 0.0)
+            # Nothing is added to an update within the cap, which stays as the optimizer made it.
+            torch._foreach_add_(after, [(update * excess).to(update.dtype) for update in before])
         self.moved = True
 
-    def cosine(self, messages: Sequence[Tensor], norm: Tensor) -> Tensor:
-        """cos(message, last update); 0 where one of them is 0."""
-        products = [(m.flatten() @ u.flatten()).double() for m, u in zip(messages, self.update)]
-        dot, length = torch.stack(products).sum(), total_norm(self.update) * norm
+    def cosine(self, parameters: Sequence[Tensor], norm: Tensor) -> Tensor:
+        """cos(message, last update) for a message of this norm; 0 where one of them is 0."""
+        pairs = [(one.grad, update) for one, update in zip(parameters, self.update) if one.grad is not None]
+        dot = torch.stack([_dot(message, update) for message, update in pairs]).sum()
+        length = total_norm(self.update) * norm
         return torch.where(length > 0, dot / length, 0.0)
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors, to go on bit for bit."""
-        return {"good": self.good, "update": self.update if self.moved else [], "moved": self.moved}
+        return {"good": self.good, "update": self.update if self.moved else []}
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """The opposite of `state_dict`."""
         self.good = [tensor.clone() for tensor in saved["good"]]
         self.update = [tensor.clone() for tensor in saved["update"]]
-        self.moved = bool(saved["moved"])
+        self.moved = bool(self.update)
 
 
 def total_norm(tensors: Sequence[Tensor]) -> Tensor:
@@ -70,8 +81,23 @@ def total_norm(tensors: Sequence[Tensor]) -> Tensor:
     return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(tensors))).double())
 
 
+def _dot(left: Tensor, right: Tensor) -> Tensor:
+    precise = torch.promote_types(left.dtype, torch.float32)
+    return (left.flatten().to(precise) @ right.flatten().to(precise)).double()
+
+
 def _copied(parameters: Sequence[Tensor], into: list[Tensor]) -> list[Tensor]:
     if not into:
         return [parameter.detach().clone() for parameter in parameters]
     torch._foreach_copy_(into, [parameter.detach() for parameter in parameters])
     return into
+
+
+def _placed(copies: list[Tensor], parameters: Sequence[Tensor]) -> list[Tensor]:
+    shapes, wanted = [tuple(copy.shape) for copy in copies], [tuple(parameter.shape) for parameter in parameters]
+    require(
+        not copies or shapes == wanted,
+        f"the governor's copies are of parameters of shapes {shapes}, but the optimizer has {wanted}; "
+        "resume with the model that was saved.",
+    )
+    return [copy.to(parameter.device) for copy, parameter in zip(copies, parameters)]

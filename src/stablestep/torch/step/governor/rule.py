@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -68,7 +68,7 @@ class Governor(Rule):
     def __init__(self, copy: bool = True, probe: Callable[[], float] | None = None, cap: float = 0.1):
         require(probe is None or callable(probe), f"probe is {shown(probe)}, but must be a function without arguments.")
         self.cap = cap if cap == 0 else positive("cap", cap)
-        self.probe, self.steps = probe, 0
+        self.probe, self.steps, self.restored = probe, 0, False
         self.copies = Copies(flag("copy", copy))
         self.norms, self.losses, self.signs, self.message = NormWatch(), LossWatch(), SignTest(), MessageNorm()
 
@@ -78,6 +78,9 @@ class Governor(Rule):
         return self.losses.factor
 
     def admits(self, seen: Seen) -> bool:
+        if self.restored:
+            self.copies.place(seen.parameters)
+            self.restored = False
         self.steps += 1
         if self.norms.stands_out(seen.norms):
             return False
@@ -90,7 +93,7 @@ class Governor(Rule):
         if verdict is Verdict.BACK:
             self.signs.clear()
             self._ask_probe(seen)
-            if not self.copies.keep:
+            if not self.copies.good:
                 self.losses.looking = False
                 return True
             self.copies.restore(seen.parameters)
@@ -100,23 +103,17 @@ class Governor(Rule):
     def _ask_probe(self, seen: Seen) -> None:
         if self.probe is None or self.losses.alarms > 1 or self.steps > _EARLY:
             return
-        if self.copies.keep:
+        if self.copies.good:
             self.copies.restore(seen.parameters)
-        factor = _from_first(lambda: positive("the probe's step", self._probed()) / seen.lr, seen)
-        self.losses.factor = self.losses.ceiling = self.losses.slow = factor
-
-    def _probed(self) -> float:
-        assert self.probe is not None
-        return self.probe()
+        step = positive("the probe's step", _from_first(self.probe, seen))
+        self.losses.factor = self.losses.ceiling = self.losses.slow = step / seen.lr
 
     def factor(self, seen: Seen) -> float:
         norm = total_norm(seen.messages)
+        cosine = self.copies.cosine(seen.parameters, norm) if self.copies.moved else norm.new_zeros(())
+        angle, length = torch.stack([cosine, norm]).tolist()  # a GPU is waited for once
         if self.copies.moved:
-            cosine, length = torch.stack([self.copies.cosine(seen.messages, norm), norm]).tolist()
-            lower = self.signs.lowers(cosine)
-            self.losses.factor *= lower
-        else:
-            length = float(norm)
+            self.losses.factor *= self.signs.lowers(angle)
         share = self.message.share(length)
         if share < 1:
             torch._foreach_mul_(seen.messages, share)
@@ -125,3 +122,30 @@ class Governor(Rule):
 
     def moved(self, seen: Seen) -> None:
         self.copies.end(seen.parameters, self.cap)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain numbers, and the tensors of the copies."""
+        watches = {name: asdict(getattr(self, name)) for name in _WATCHES}
+        return {**watches, "steps": self.steps, "copies": self.copies.state_dict()}
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        for name, kind in _WATCHES.items():
+            setattr(self, name, kind(**saved[name]))
+        self.steps, self.restored = int(saved["steps"]), True
+        self.copies.load_state_dict(saved["copies"])
+
+
+_WATCHES = {"norms": NormWatch, "losses": LossWatch, "signs": SignTest, "message": MessageNorm}
+
+
+def _from_first(compute: Callable[[], float], seen: Seen) -> float:
+    """A number that the first worker computes, on all of them; NaN elsewhere if that fails there."""
+    if not dist.is_initialized():
+        return compute()
+    number = torch.full((1,), math.nan, dtype=torch.float64, device=seen.parameters[0].device)
+    try:
+        if dist.get_rank(seen.process_group) == 0:
+            number.fill_(compute())
+    finally:
+        dist.broadcast(number, group=seen.process_group, group_src=0)
+    return float(number)

@@ -1,0 +1,1 @@
+"""Hostile training runs, and what each rule makes of them: `python -m benchmarks.hostile`."""
