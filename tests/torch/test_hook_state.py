@@ -13,8 +13,8 @@ import stablestep
 from stablestep import compressor as c
 from stablestep.errors import InvalidInput
 from stablestep.torch import HookState, register, rule
+from stablestep.torch.exchange import norms
 from stablestep.torch.exchange.layout import layout
-from stablestep.torch.exchange.riders import from_slots, slots
 from stablestep.torch.exchange.roster import Roster
 from stablestep.torch.wire.masks import smallest
 from stablestep.torch.wire.randomness import drawer
@@ -72,7 +72,7 @@ def test_the_state_on_disk():
         fresh.run.roster.number(torch.zeros(6))
     with pytest.raises(InvalidInput, match="seed is 0, but the saved run has 4"):
         HookState(c.Identity()).load_state_dict(saved)
-    with pytest.raises(InvalidInput, match="lacks bytes_total, exchanges"):
+    with pytest.raises(InvalidInput, match="lacks bytes_total, compressor, exchanges"):
         HookState(c.Identity()).load_state_dict({"seed": 0})
 
 
@@ -103,9 +103,12 @@ def test_ties_go_to_the_lower_index():
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
 def test_norms_are_exact_in_any_type(dtype):
-    riders = torch.tensor([[math.pi, 1e300], [5e-324, math.inf], [0.1, -3.0]], dtype=torch.float64)
-    total = sum(slots(own, rank, 3, dtype) for rank, own in enumerate(riders))
-    assert torch.equal(from_slots(total), riders)
+    sent, losses = [math.pi, 1e300, 5e-324, math.inf], [0.1, -3.0, 1e300, 0.0]
+    riders = torch.tensor([sent, losses], dtype=torch.float64).T
+    own = [norms.tail(one, torch.arange(9) == place) for place, one in enumerate(riders)]
+    tails = norms.from_slots(sum(norms.slots(one, rank, 4, dtype) for rank, one in enumerate(own)), workers=4)
+    assert norms.norms(tails).tolist() == sent and norms.losses(tails).tolist() == losses
+    assert norms.used(tails, 9).tolist() == 4 * [True] + 5 * [False]
 
 
 @pytest.mark.parametrize("loss", ["1", None, torch.ones(2), [1.0], True])

@@ -64,7 +64,7 @@ class Meter:
         self.scale = scale
         self.collectives = self.payload = 0
         self.bytes = 0.0
-        self._square = self._lost = torch.zeros((), dtype=torch.float64)
+        self._square = self._lost = self._compressed = torch.zeros((), dtype=torch.float64)
 
     def gradient(self, squares: list[Tensor]) -> None:
         """‖g‖² of one group of parameters of this worker's gradient."""
@@ -78,22 +78,22 @@ class Meter:
 
     @property
     def riders(self) -> Tensor:
-        """This worker's gradient norm and loss, once all buckets were seen; the loss is used up."""
+        """This worker's gradient norm and loss [2], once all buckets were seen; the loss is used up."""
         norm, (loss, self.noted) = self._square.sqrt() / self.scale, (self.noted, math.nan)
         return torch.stack([norm, torch.as_tensor(loss, dtype=norm.dtype, device=norm.device)])
 
-    def end(self, riders: Tensor, squared_errors: list[Tensor]) -> None:
-        """All workers' norms and losses [N, 2] have arrived, and ‖C(g) − g‖² of each parameter of this worker is known."""
-        self._pending = riders
-        self._lost = torch.stack(squared_errors).sum()
-        self.poison = riders[:, 0].sum() * 0
+    def end(self, norms: Tensor, losses: Tensor, squared_errors: list[Tensor], squares: list[Tensor]) -> None:
+        """All workers' norms and losses [N] have arrived, and ‖C(p) − p‖² and ‖p‖² of what this worker compressed of each parameter are known."""
+        self._pending = torch.stack([norms, losses])
+        self._lost, self._compressed = torch.stack(squared_errors).sum(), torch.stack(squares).sum()
+        self.poison = norms.sum() * 0
 
     def settle(self) -> None:
         """Read what the last exchange left."""
         if self._pending is None:
             return
-        (self.norms, self.losses), self._pending = self._pending.T.tolist(), None
-        square, lost = float(self._square), float(self._lost)
+        (self.norms, self.losses), self._pending = self._pending.tolist(), None
+        square, lost = float(self._compressed), float(self._lost)
         self.error = lost / square if square > 0 else 0.0
         self.exchanges += 1
         self.serial += 1

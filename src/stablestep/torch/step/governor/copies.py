@@ -8,6 +8,9 @@ import torch
 from stablestep.errors import require
 
 Tensor = torch.Tensor
+# One kernel for many tensors on a GPU.
+_copy, _add = torch._foreach_copy_, torch._foreach_add_  # pyright: ignore[reportPrivateImportUsage]
+_subtract, _norms = torch._foreach_sub_, torch._foreach_norm  # pyright: ignore[reportPrivateImportUsage]
 
 
 class Copies:
@@ -36,7 +39,7 @@ class Copies:
     @torch.no_grad()
     def restore(self, parameters: Sequence[Tensor]) -> None:
         """Back to the good copy."""
-        torch._foreach_copy_(list(parameters), self.good)
+        _copy(list(parameters), self.good)
         self.moved = False
 
     @torch.no_grad()
@@ -50,12 +53,12 @@ class Copies:
         """A step was made: shorten it to `cap` ‖x‖ unless x was 0, and remember it, along the descent."""
         before, after = self.update, list(parameters)
         size = total_norm(before)
-        torch._foreach_sub_(before, after)
+        _subtract(before, after)
         if cap:
             length = total_norm(before)
             excess = torch.where((length > cap * size) & (size > 0), 1 - cap * size / length, 0.0)
             # Nothing is added to an update within the cap, which stays as the optimizer made it.
-            torch._foreach_add_(after, [(update * excess).to(update.dtype) for update in before])
+            _add(after, [(update * excess).to(update.dtype) for update in before])
         self.moved = True
 
     def cosine(self, parameters: Sequence[Tensor], norm: Tensor) -> Tensor:
@@ -78,7 +81,7 @@ class Copies:
 
 def total_norm(tensors: Sequence[Tensor]) -> Tensor:
     """√(Σ ‖t‖²) in float64."""
-    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(tensors))).double())
+    return torch.linalg.vector_norm(torch.stack(_norms(list(tensors))).double())
 
 
 def _dot(left: Tensor, right: Tensor) -> Tensor:
@@ -89,7 +92,7 @@ def _dot(left: Tensor, right: Tensor) -> Tensor:
 def _copied(parameters: Sequence[Tensor], into: list[Tensor]) -> list[Tensor]:
     if not into:
         return [parameter.detach().clone() for parameter in parameters]
-    torch._foreach_copy_(into, [parameter.detach() for parameter in parameters])
+    _copy(into, [parameter.detach() for parameter in parameters])
     return into
 
 

@@ -116,7 +116,8 @@ class Governor(Rule):
             self.losses.factor *= self.signs.lowers(angle)
         share = self.message.share(length)
         if share < 1:
-            torch._foreach_mul_(seen.messages, share)
+            for message in seen.messages:
+                message.mul_(share)
         self.copies.begin(seen.parameters)
         return self.losses.factor
 
