@@ -9,13 +9,13 @@ from stablestep.torch.exchange.layout import layout
 from stablestep.torch.exchange.parameter import SentParameter, sent
 from stablestep.torch.exchange.run import Run
 from stablestep.torch.exchange.settings import Settings
-from stablestep.torch.wire.codec import squared_norm
 from stablestep.torch.wire.randomness import Draw, drawer
 from stablestep.torch.wire.transmit import Channel
 
 Tensor = torch.Tensor
 Future = torch.futures.Future
 Bucket = dist.GradBucket  # pyright: ignore[reportPrivateImportUsage]
+_OTHER = "the model has other parameters than in its first backward; use a new HookState for each DDP model."
 
 
 class Backward:
@@ -35,6 +35,7 @@ class Backward:
         run.meter.begin(scale)
         self.step = run.meter.exchanges
         self.flats: dict[Tensor, Tensor] = {}
+        self.buckets: dict[int, list[Tensor]] = {}
         self.groups: list[SentGroup] = []
         self.sent: list[SentParameter] = []
         self.gates: list[tuple[Future, Tensor]] = []
@@ -42,8 +43,10 @@ class Backward:
 
     def add(self, bucket: Bucket) -> Future:
         """One more bucket."""
+        self._check_known(bucket.parameters())
+        self.buckets[bucket.index()] = bucket.parameters()
         for parameter, flat in _flats(bucket):
-            self.run.roster.number(parameter)
+            self.run.earlier.take(parameter, flat)
             self.flats[parameter] = flat
         return self._end(bucket.buffer()) if bucket.is_last() else self._later(bucket.buffer())
 
@@ -59,9 +62,9 @@ class Backward:
         return gate.value()
 
     def _end(self, buffer: Tensor) -> Future:
-        self.run.roster.complete()
-        self._check_groups()
-        self.run.groups = self.run.groups or layout(self.run.roster.parameters, self.settings.group_bytes)
+        if not self.run.groups:
+            self._begin_run()
+        require(len(self.flats) == len(self.run.roster.parameters), _OTHER)
         self._send_ready()
         futures = [group.future for group in self.groups]
 
@@ -69,6 +72,7 @@ class Backward:
             try:
                 for future in (done, *futures):
                     future.value()
+                self.run.earlier.give_back()
                 self._measure()
                 buffer.add_(self.run.meter.poison.to(buffer.dtype))
             except Exception as error:
@@ -80,11 +84,13 @@ class Backward:
 
         return _joined(futures, buffer).then(finish)
 
-    def _check_groups(self) -> None:
-        require(
-            not self.run.groups or len(self.flats) == sum(map(len, self.run.groups)),
-            "the model has other parameters than in its first backward; use a new HookState for each DDP model.",
-        )
+    def _begin_run(self) -> None:
+        """The first backward has shown all parameters."""
+        self.run.roster.enrol([self.buckets[index] for index in sorted(self.buckets)])
+        self.run.groups = layout(self.run.roster.parameters, self.settings.group_bytes)
+
+    def _check_known(self, parameters: list[Tensor]) -> None:
+        require(not self.run.groups or self.run.roster.knows(parameters), _OTHER)
 
     def _send_ready(self) -> None:
         meter = self.run.meter
@@ -94,7 +100,7 @@ class Backward:
             own = [self._sent(parameter) for parameter in group]
             meter.gradient([one.square for one in own])
             last = len(self.groups) == len(self.run.groups) - 1
-            going = send(self.run, own, meter.local_norm if last else None)
+            going = send(self.run, own, self._local_norm() if last else None)
             meter.sent(going.nbytes, going.copies)
             self.sent += own
             self.groups.append(going)
@@ -108,12 +114,16 @@ class Backward:
         channel = Channel(self.settings.codec_for(parameter), self.run.workers, self.settings.shared, draw)
         return sent(channel, flat, self.run.rank, self.scale)
 
-    def _measure(self) -> None:
-        """All messages have arrived."""
+    def _local_norm(self) -> Tensor:
+        """Of this worker's gradient; what an earlier message is part of is at most as large as the sum of both norms."""
         meter = self.run.meter
-        if meter.watch:
-            meter.message_square = torch.stack([squared_norm(one.flat) for one in self.sent]).sum()
-        meter.end(self.groups[-1].norms(), [one.lost for one in self.sent if one.lost is not None])
+        return meter.local_norm + meter.norms[self.run.rank] if self.run.earlier.added_to else meter.local_norm
+
+    def _measure(self) -> None:
+        """All messages have arrived; those beyond the range of their type spoil the norms, so that all workers skip the step."""
+        spoiled = torch.stack([_zero_or_nan(one.flat) for one in self.sent if len(one.flat)]).sum()
+        lost = [one.lost for one in self.sent if one.lost is not None]
+        self.run.meter.end(self.groups[-1].norms() + spoiled, lost)
 
     def _open_gates(self) -> None:
         # Also after an error: DDP waits for the first bucket first, and would wait for ever.
@@ -124,6 +134,12 @@ class Backward:
 def _flats(bucket: Bucket) -> list[tuple[Tensor, Tensor]]:
     parameters = bucket.parameters()
     return list(zip(parameters, bucket.buffer().split([parameter.numel() for parameter in parameters])))
+
+
+def _zero_or_nan(values: Tensor) -> Tensor:
+    """0 (float64), or NaN if not all values are finite."""
+    low, high = values.aminmax()
+    return (low * 0 + high * 0).double()
 
 
 def _devices(buffer: Tensor) -> list[int | str | torch.device] | None:

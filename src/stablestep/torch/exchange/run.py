@@ -5,6 +5,7 @@ import warnings
 import torch
 import torch.distributed as dist
 
+from stablestep.torch.exchange.earlier import Earlier
 from stablestep.torch.exchange.meter import Meter
 from stablestep.torch.exchange.roster import Roster
 
@@ -15,7 +16,7 @@ class Run:
     def __init__(self, process_group: dist.ProcessGroup | None):
         self.process_group = process_group
         self.workers = self.rank = 0
-        self.roster, self.meter = Roster(), Meter()
+        self.roster, self.meter, self.earlier = Roster(), Meter(), Earlier()
         self.groups: list[
             list[torch.Tensor]
         ] = []  # of parameters that share a collective; known after the first backward

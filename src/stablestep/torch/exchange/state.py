@@ -20,6 +20,9 @@ class HookState:
     for own masks. The mean of the workers' gradient norms travels in the last bucket; where a gradient is not finite, all workers learn it
     from there, the last bucket becomes NaN everywhere (so that a GradScaler sees it too), and `StableStep` skips the step.
 
+    A deep copy or a pickle, also as a part of its DDP model's, is a new state that goes on where this one was, as through `state_dict`. It has
+    no process group and no scaler, and torch does not hook the copied model again: to train it, `register` it.
+
     Args:
         compressor: of `stablestep.compressor`: Identity, RandomSparsification, RandK, QSGD, TernGrad, NaturalCompression, Sign,
             ScaledSign, TopK; masks scaled or not; none with memory.
@@ -58,6 +61,15 @@ class HookState:
         self.settings = Settings(compressor, mask, seed, vote, min_numel, group_bytes)
         self.run, self.scaler = Run(process_group), scaler
         self._backward: Backward | None = None
+        self.registered = self.copied = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or a pickle keeps: the settings and what `state_dict` has, without process group, scaler and running exchange."""
+        return {**self.__dict__, "run": self.state_dict(), "scaler": None, "_backward": None}
+
+    def __setstate__(self, kept: dict[str, Any]) -> None:
+        self.__dict__.update({**kept, "run": Run(None), "registered": False, "copied": True})
+        self.load_state_dict(kept["run"])
 
     @property
     def process_group(self) -> dist.ProcessGroup | None:
@@ -66,6 +78,7 @@ class HookState:
 
     def receive(self, bucket: Bucket) -> Future:
         """A bucket of gradients, which its future gives back as mean messages."""
+        self.copied = False
         if self._backward is None or bucket.index() == 0:
             self.run.join()
             scale = float(self.scaler.get_scale()) if self.scaler is not None else 1.0
@@ -84,10 +97,6 @@ class HookState:
     def stepped(self, step: float) -> None:
         """Note the step that was made, for `telemetry`."""
         self.run.meter.step = step
-
-    def watch(self, wanted: bool) -> None:
-        """Whether ‖M‖² of the mean message is measured from now on; at first it is."""
-        self.run.meter.watch = wanted
 
     def telemetry(self) -> dict[str, float]:
         """Measures of the last exchange and of the run, as floats.
