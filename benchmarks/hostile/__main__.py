@@ -45,7 +45,13 @@ def run(cell: Cell) -> dict:
     design = DESIGNS[cell.design]
     lr = 1.0 if cell.design == "Prodigy" else cell.lr
     losses, norm = train(
-        cell.training, design.optimizer(cell.optimizer), lr, design.rule(cell.norm), cell.omega, _ALL[cell.fault], cell.seed
+        cell.training,
+        design.optimizer(cell.optimizer),
+        lr,
+        design.rule(cell.norm),
+        cell.omega,
+        _ALL[cell.fault],
+        cell.seed,
     )
     return {"first": losses[0], "last": ending(losses), "norm": norm}
 
@@ -96,7 +102,10 @@ def tuned(store: Store, cases: list[tuple[str, str, float]]) -> dict[tuple[str, 
     near = {case: [k - 1, k, k + 1] for case, k in done.items()}
     store.fill([_trial(case, k, seed) for case in cases for k in near[case] for seed in TUNING_SEEDS], "tuning, finer")
     chosen = {case: min(near[case], key=lambda k: _score(store, case, k)) for case in cases}
-    return {case: (_rate(k), float(np.mean([store.get(_trial(case, k, s))["norm"] for s in TUNING_SEEDS]))) for case, k in chosen.items()}
+    return {
+        case: (_rate(k), float(np.mean([store.get(_trial(case, k, s))["norm"] for s in TUNING_SEEDS])))
+        for case, k in chosen.items()
+    }
 
 
 def _rate(k: int) -> float:

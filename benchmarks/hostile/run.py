@@ -64,7 +64,9 @@ class Workers:
         return self.both(flat, *fault.data(x[index], y[index], step))
 
 
-def train(name: str, optimizer: Callable, lr: float, rule: Rule, omega: float, fault: Fault, seed: int) -> tuple[list[float], float]:
+def train(
+    name: str, optimizer: Callable, lr: float, rule: Rule, omega: float, fault: Fault, seed: int
+) -> tuple[list[float], float]:
     """The mean loss of each of the 250 steps, and the workers' mean gradient norm; what follows a loss that is not finite is infinite."""
     training = TRAININGS[name]
     torch.manual_seed(0)

@@ -13,7 +13,10 @@ from rich.table import Table
 def report(cells, store, out: Path | None) -> None:
     """Print the table, and write it if asked."""
     rows = [{**asdict(cell), **store.get(cell), **_against_tuned(cell, cells, store)} for cell in cells]
-    table = {design: _summary([row for row in rows if row["design"] == design]) for design in dict.fromkeys(row["design"] for row in rows)}
+    table = {
+        design: _summary([row for row in rows if row["design"] == design])
+        for design in dict.fromkeys(row["design"] for row in rows)
+    }
     console = Console(width=180)
     for title, one in table.items():
         console.print(_table(title, one))
@@ -26,7 +29,10 @@ def _against_tuned(cell, cells, store) -> dict:
     tuned = type(cell)(cell.training, cell.optimizer, cell.omega, "nothing", "healthy", cell.seed, cell.lr, cell.norm)
     good = store.get(tuned)
     share = (good["first"] - store.get(cell)["last"]) / (good["first"] - good["last"])
-    return {"share": share if np.isfinite(share) else -np.inf, "diverged": store.get(cell)["last"] > good["first"] or not np.isfinite(share)}
+    return {
+        "share": share if np.isfinite(share) else -np.inf,
+        "diverged": store.get(cell)["last"] > good["first"] or not np.isfinite(share),
+    }
 
 
 def _summary(rows: list[dict]) -> dict:

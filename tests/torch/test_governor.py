@@ -7,14 +7,12 @@ import torch
 import torch.distributed as dist
 
 import stablestep.torch as sst
-from stablestep.torch.step.governor.rule import Governor
-sst.rule.Governor = Governor
 from stablestep import compressor as c
 from stablestep.errors import InvalidInput
 from stablestep.torch.step.governor.direction import SignTest
+from stablestep.torch.step.governor.governor import MessageNorm
 from stablestep.torch.step.governor.loss import LossWatch, Verdict
 from stablestep.torch.step.governor.norms import PATIENCE, NormWatch
-from stablestep.torch.step.governor.rule import MessageNorm
 from tests.torch.group import together
 from tests.torch.models import arrived, batch, loss, perceptron, wrapped
 

@@ -129,7 +129,9 @@ def noted_losses_ride_along(rank, workers, folder):
         for step, noted in enumerate((0.1 + rank, torch.tensor([1.0 / (3 + rank)]), torch.tensor(math.nan))):
             state.note(noted)
             loss(model, batch(rank, step)).backward()
-            wanted = [(0.1, 1.1, 2.1), [float(torch.tensor(1 / (3 + each))) for each in range(3)], (math.inf,) * 3][step]
+            wanted = [(0.1, 1.1, 2.1), [float(torch.tensor(1 / (3 + each))) for each in range(3)], (math.inf,) * 3][
+                step
+            ]
             assert state.arrival().losses == list(wanted)[:workers]
             assert state.arrival().loss == sum(wanted[:workers]) / workers
         if rank:

@@ -83,7 +83,7 @@ def test_roster():
         roster.expect([3, 5])
     late = Roster()
     late.expect([3, 4])
-    late.check([second, first])
+    late.check([second], [second, first])
     late.number(first)
     with pytest.raises(InvalidInput, match="it has 2 of 3, 4 entries, but the model has 1 of 3"):
         late.complete()

@@ -22,6 +22,7 @@ RULES = {
     "local-norms-own": lambda: rule.LocalNorms(eta0=0.1),
     "step-limit": lambda: rule.StepLimit("4.2", C),
     "clip": lambda: rule.Clip(threshold=1.0),
+    "governor": lambda: rule.Governor(),
     "loss-model": lambda: rule.LossModel(lambda: (X**4).sum(), every=3),
 }
 

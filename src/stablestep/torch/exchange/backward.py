@@ -10,13 +10,13 @@ from stablestep.torch.exchange.layout import layout
 from stablestep.torch.exchange.parameter import SentParameter, sent
 from stablestep.torch.exchange.run import Run
 from stablestep.torch.exchange.settings import Settings
-from stablestep.torch.wire.codec import squared_norm
 from stablestep.torch.wire.randomness import Draw, drawer
 from stablestep.torch.wire.transmit import Channel
 
 Tensor = torch.Tensor
 Future = torch.futures.Future
 Bucket = dist.GradBucket  # pyright: ignore[reportPrivateImportUsage]
+_OTHER = "the model has other parameters than in its first backward; use a new HookState for each DDP model."
 
 
 class Backward:
@@ -37,6 +37,7 @@ class Backward:
         run.memories.settle()
         self.step = run.meter.exchanges
         self.flats: dict[Tensor, Tensor] = {}
+        self.buckets: dict[int, list[Tensor]] = {}
         self.groups: list[SentGroup] = []
         self.sent: dict[int, SentParameter] = {}
         self.gates: list[tuple[Future, Tensor]] = []
@@ -44,8 +45,10 @@ class Backward:
 
     def add(self, bucket: Bucket) -> Future:
         """One more bucket."""
+        self._check_known(bucket.parameters())
+        self.buckets[bucket.index()] = bucket.parameters()
         for parameter, flat in _flats(bucket):
-            self.run.roster.number(parameter)
+            self.run.earlier.take(parameter, flat)
             self.flats[parameter] = flat
         return self._end(bucket.buffer()) if bucket.is_last() else self._later(bucket.buffer())
 
@@ -61,9 +64,9 @@ class Backward:
         return gate.value()
 
     def _end(self, buffer: Tensor) -> Future:
-        self.run.roster.complete()
-        self._check_groups()
-        self.run.groups = self.run.groups or layout(self.run.roster.parameters, self.settings.group_bytes)
+        if not self.run.groups:
+            self._begin_run()
+        require(len(self.flats) == len(self.run.roster.parameters), _OTHER)
         self._send_ready()
         futures = [group.future for group in self.groups]
 
@@ -82,11 +85,13 @@ class Backward:
 
         return _joined(futures, buffer).then(finish)
 
-    def _check_groups(self) -> None:
-        require(
-            not self.run.groups or len(self.flats) == sum(map(len, self.run.groups)),
-            "the model has other parameters than in its first backward; use a new HookState for each DDP model.",
-        )
+    def _begin_run(self) -> None:
+        """The first backward has shown all parameters."""
+        self.run.roster.enrol([self.buckets[index] for index in sorted(self.buckets)])
+        self.run.groups = layout(self.run.roster.parameters, self.settings.group_bytes)
+
+    def _check_known(self, parameters: list[Tensor]) -> None:
+        require(not self.run.groups or self.run.roster.knows(parameters), _OTHER)
 
     def _send_ready(self) -> None:
         meter = self.run.meter
@@ -102,7 +107,7 @@ class Backward:
             self.groups.append(going)
 
     def _tail(self) -> Tensor:
-        riders = self.run.meter.riders
+        riders = self.run.meter.riders(self._local_norm())
         if not self.settings.remembers:
             return norms.tail(riders)
         squares = [self.sent[number].square.to(riders.device) for number in range(len(self.sent))]
@@ -119,23 +124,32 @@ class Backward:
         channel = Channel(codec, self.run.workers, self.settings.shared, draw)
         return sent(channel, flat, self.run.rank, self.scale, chain, kept)
 
-    def _measure(self) -> None:
-        """All messages have arrived."""
-        meter, sent, tails = self.run.meter, self.sent.values(), self.groups[-1].tails()
-        if self.settings.remembers:
-            self._remember(tails)
-        if meter.watch:
-            meter.message_square = torch.stack([squared_norm(one.flat) for one in sent]).sum()
-        lost = [one.lost for one in sent if one.lost is not None]
-        meter.end(norms.norms(tails), norms.losses(tails), lost, [one.sending.square for one in sent])
+    def _local_norm(self) -> Tensor:
+        """Of this worker's gradient; what an earlier message is part of is at most as large as the sum of both norms."""
+        meter = self.run.meter
+        return meter.local_norm + meter.norms[self.run.rank] if self.run.earlier.added_to else meter.local_norm
 
-    def _remember(self, tails: Tensor) -> None:
-        """Keep the new memories of parameters that took part; the others have no message."""
+    def _measure(self) -> None:
+        """All messages have arrived; those beyond the range of their type spoil the norms, so that all workers skip the step."""
+        tails, sent = self.groups[-1].tails(), self.sent.values()
+        took_part = self._took_part(tails)
+        self.run.earlier.give_back()
+        spoiled = torch.stack([_zero_or_nan(one.flat) for one in sent if len(one.flat)]).sum()
+        reached = norms.norms(tails) + spoiled.to(tails.device)
+        if took_part is not None:
+            sendings = {number: one.sending for number, one in self.sent.items()}
+            self.run.memories.commit(sendings, took_part & reached.isfinite().all())
+        lost = [one.lost for one in sent if one.lost is not None]
+        self.run.meter.end(reached, norms.losses(tails), lost, [one.sending.square for one in sent])
+
+    def _took_part(self, tails: Tensor) -> Tensor | None:
+        """With memory, which parameters have a gradient; the others have no message."""
+        if not self.settings.remembers:
+            return None
         took_part = norms.used(tails, len(self.sent))
         for number, here in enumerate(took_part.unbind()):
             _clear(self.sent[number].flat, here)
-        finite = norms.norms(tails).isfinite().all()
-        self.run.memories.commit({number: one.sending for number, one in self.sent.items()}, took_part & finite)
+        return took_part
 
     def _open_gates(self) -> None:
         # Also after an error: DDP waits for the first bucket first, and would wait for ever.
@@ -153,6 +167,12 @@ def _clear(flat: Tensor, unless: Tensor) -> None:
 def _flats(bucket: Bucket) -> list[tuple[Tensor, Tensor]]:
     parameters = bucket.parameters()
     return list(zip(parameters, bucket.buffer().split([parameter.numel() for parameter in parameters])))
+
+
+def _zero_or_nan(values: Tensor) -> Tensor:
+    """0 (float64), or NaN if not all values are finite."""
+    low, high = values.aminmax()
+    return (low * 0 + high * 0).double()
 
 
 def _devices(buffer: Tensor) -> list[int | str | torch.device] | None:

@@ -17,15 +17,19 @@ class Arrival:
 
     Attributes:
         serial: its number in this process, which loading a state never sets back.
-        norms: of all workers' own gradients.
-        message_square: ‖M‖² of the mean message; None unless somebody watches.
+        norms: of all workers' own gradients; NaN if the mean message is not finite.
         losses: of all workers, as they were noted; NaN where one was not.
+        skipped_in_a_row: how many exchanges, up to this one, were not finite.
+        skipped: of the whole run.
+        exchanges: of the whole run.
     """
 
     serial: int
     norms: list[float]
-    message_square: float | None
     losses: list[float]
+    skipped_in_a_row: int
+    skipped: int
+    exchanges: int
 
     @property
     def finite(self) -> bool:
@@ -55,7 +59,7 @@ class Meter:
         self.error = self.step = math.nan
         self._pending: Tensor | None = None
         self.poison = torch.zeros(())  # NaN if a worker's gradient is not finite
-        self.watch, self.message_square = True, torch.zeros(())
+        self._in_a_row = 0
         self.begin(1.0)
 
     def begin(self, scale: float) -> None:
@@ -77,9 +81,13 @@ class Meter:
         self.bytes += payload * copies
 
     @property
-    def riders(self) -> Tensor:
-        """This worker's gradient norm and loss [2], once all buckets were seen; the loss is used up."""
-        norm, (loss, self.noted) = self._square.sqrt() / self.scale, (self.noted, math.nan)
+    def local_norm(self) -> Tensor:
+        """This worker's gradient norm, once all buckets were seen."""
+        return self._square.sqrt() / self.scale
+
+    def riders(self, norm: Tensor) -> Tensor:
+        """A norm and the loss that was noted [2]; the loss is used up."""
+        loss, self.noted = self.noted, math.nan
         return torch.stack([norm, torch.as_tensor(loss, dtype=norm.dtype, device=norm.device)])
 
     def end(self, norms: Tensor, losses: Tensor, squared_errors: list[Tensor], squares: list[Tensor]) -> None:
@@ -98,15 +106,17 @@ class Meter:
         self.exchanges += 1
         self.serial += 1
         self.bytes_total += round(self.bytes)
-        self.skipped += not self._arrival(None).finite
+        bad = not self._arrival().finite
+        self.skipped += bad
+        self._in_a_row = self._in_a_row + 1 if bad else 0
 
     def arrival(self) -> Arrival:
         """The last exchange."""
         self.settle()
-        return self._arrival(float(self.message_square) if self.watch else None)
+        return self._arrival()
 
-    def _arrival(self, message_square: float | None) -> Arrival:
-        return Arrival(self.serial, self.norms, message_square, self.losses)
+    def _arrival(self) -> Arrival:
+        return Arrival(self.serial, self.norms, self.losses, self._in_a_row, self.skipped, self.exchanges)
 
     def counters(self) -> dict[str, int]:
         """Of the whole run."""
@@ -129,7 +139,7 @@ class Meter:
             "compression_error": self.error,
             "exchanges": float(self.exchanges),
             "local_norm": self.norms[rank] if self.norms else math.nan,
-            "mean_norm": self._arrival(None).mean_norm,
+            "mean_norm": self._arrival().mean_norm,
             "skipped": float(self.skipped),
             "step": self.step,
         }

@@ -1,10 +1,8 @@
 """Rules for the one scalar that every learning rate is multiplied by, step by step."""
 
-import abc
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+import warnings
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.distributed as dist
@@ -12,54 +10,12 @@ import torch.distributed as dist
 from stablestep.errors import positive, require, shown, whole
 from stablestep.theorem import Constants
 from stablestep.theorem import result as find_result
+from stablestep.torch.step.base import Rule, Seen
+from stablestep.torch.step.governor.governor import Governor
+from stablestep.torch.wire.codec import squared_norm
 
+__all__ = ["Clip", "Constant", "Governor", "LocalNorms", "LossModel", "Rule", "Seen", "StepLimit"]
 Tensor = torch.Tensor
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What a rule may depend on, the same on all workers: the mean of their gradient norms, the learning rate now (the largest of all
-    groups) and before any scheduler (the first group's), the parameters with the mean message as their gradient, all norms, the mean
-    of the losses that were noted (NaN without), and a function that clears the optimizer's state."""
-
-    mean_norm: float
-    lr: float
-    initial_lr: float
-    parameters: Sequence[Tensor]
-    process_group: dist.ProcessGroup | None = None
-    norms: Sequence[float] = ()
-    loss: float = math.nan
-    forget: Callable[[], None] = lambda: None
-
-    @property
-    def messages(self) -> list[Tensor]:
-        """The mean message."""
-        return [parameter.grad for parameter in self.parameters if parameter.grad is not None]
-
-
-class Rule(abc.ABC):
-    """A step rule."""
-
-    def admits(self, seen: Seen) -> bool:
-        """Whether the step is made at all; asked first."""
-        del seen
-        return True
-
-    @abc.abstractmethod
-    def factor(self, seen: Seen) -> float:
-        """What every learning rate is multiplied by in this step."""
-
-    def moved(self, seen: Seen) -> None:
-        """The step was made."""
-        del seen
-
-    def state_dict(self) -> dict[str, Any]:
-        """Plain numbers."""
-        return {}
-
-    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """The opposite of `state_dict`."""
-        del saved
 
 
 class Constant(Rule):
@@ -77,8 +33,9 @@ class LocalNorms(Rule):
     """h = η0/(1 + Ĝ), Ĝ the mean over workers of the norms of their own gradients (P Eq. 147).
 
     Args:
-        eta0: by default the first group's learning rate. A scheduler and other groups act in proportion:
-            h = η0/(1 + Ĝ) · lr/(the first group's initial lr).
+        eta0: by default the first group's learning rate. A scheduler and other groups act in proportion: h = η0/(1 + Ĝ) · lr/(the initial lr
+            of the first group whose lr is not 0). With OneCycleLR, which starts far below it, η0 belongs to its peak, `max_lr`. A
+            scheduler that goes beyond the initial lr makes steps beyond η0, which is said once.
 
     Raises:
         InvalidInput: if η0 ≤ 0.
@@ -89,15 +46,25 @@ class LocalNorms(Rule):
 
     def __init__(self, eta0: float | None = None):
         self.eta0 = None if eta0 is None else positive("eta0", eta0)
+        self._told = False
 
     def factor(self, seen):
         if self.eta0 is None:
             return 1 / (1 + seen.mean_norm)
         require(
             seen.initial_lr > 0,
-            "the first group's learning rate was 0 when StableStep was made, so eta0 has no scale; start with lr=eta0.",
+            "every learning rate was 0 when StableStep was made, so eta0 has no scale; start with lr=eta0.",
         )
+        self._tell(seen.proportion)
         return self.eta0 / seen.initial_lr / (1 + seen.mean_norm)
+
+    def _tell(self, proportion: float) -> None:
+        if proportion > 1 + 1e-6 and not self._told:
+            self._told = True
+            warn(
+                f"the learning rate is {proportion:.3g} times the one that eta0 = {self.eta0:g} belongs to, so the step's limit is "
+                f"{proportion * (self.eta0 or 0):.3g}; make StableStep with the largest learning rate of the schedule."
+            )
 
 
 class StepLimit(Rule):
@@ -144,7 +111,9 @@ class Clip(Rule):
         self.threshold = positive("threshold", threshold)
 
     def factor(self, seen):
-        torch.nn.utils.clip_grad_norm_(seen.parameters, self.threshold)
+        norm = math.sqrt(sum(float(squared_norm(message.flatten())) for message in seen.messages))
+        if norm > self.threshold:
+            torch._foreach_mul_(seen.messages, self.threshold / norm)
         return 1.0
 
 
@@ -208,6 +177,12 @@ class LossModel(Rule):
 
     def load_state_dict(self, saved):
         self.steps, self.slope, self.curvature = (saved[name] for name in ("steps", "slope", "curvature"))
+
+
+def warn(message: str) -> None:
+    """A warning of the first worker, for all."""
+    if not dist.is_initialized() or dist.get_rank() == 0:
+        warnings.warn(message, stacklevel=3)
 
 
 def products(

@@ -9,11 +9,11 @@ import torch
 import torch.distributed as dist
 
 from stablestep.errors import flag, positive, require, shown
+from stablestep.torch.step.base import Rule, Seen
 from stablestep.torch.step.governor.copies import Copies, total_norm
 from stablestep.torch.step.governor.direction import SignTest
 from stablestep.torch.step.governor.loss import LossWatch, Verdict
 from stablestep.torch.step.governor.norms import NormWatch
-from stablestep.torch.step.rule import Rule, Seen
 
 _MESSAGE_CAP, _RATE, _TRUSTED = 3.0, 0.1, 3
 _EARLY = 50
