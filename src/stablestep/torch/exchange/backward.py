@@ -40,6 +40,23 @@ class Backward:
         self.sent: list[SentParameter] = []
         self.gates: list[tuple[Future, Tensor]] = []
         self.error: Exception | None = None
+        self.ended = False
+
+    def is_over(self, bucket: Bucket) -> bool:
+        """Whether this bucket begins another backward, also where this one broke off.
+
+        Raises:
+            InvalidInput: if DDP does not number its buckets, as with static_graph in the first backward.
+        """
+        if bucket.index() > 0:
+            return False
+        parameters = bucket.parameters()
+        require(
+            self.ended or not parameters or parameters[0] in self.flats,
+            "with static_graph=True and parameters of several types DDP does not tell which bucket is the last one in the first backward; "
+            "leave static_graph out, or make all parameters of one type.",
+        )
+        return True
 
     def add(self, bucket: Bucket) -> Future:
         """One more bucket."""
@@ -62,6 +79,7 @@ class Backward:
         return gate.value()
 
     def _end(self, buffer: Tensor) -> Future:
+        self.ended = True
         if not self.run.groups:
             self._begin_run()
         require(len(self.flats) == len(self.run.roster.parameters), _OTHER)

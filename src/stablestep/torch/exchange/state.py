@@ -79,7 +79,7 @@ class HookState:
     def receive(self, bucket: Bucket) -> Future:
         """A bucket of gradients, which its future gives back as mean messages."""
         self.copied = False
-        if self._backward is None or bucket.index() == 0:
+        if self._backward is None or self._backward.is_over(bucket):
             self.run.join()
             scale = float(self.scaler.get_scale()) if self.scaler is not None else 1.0
             self._backward = Backward(self.settings, self.run, scale)
