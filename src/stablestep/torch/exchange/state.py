@@ -20,8 +20,11 @@ class HookState:
     for own masks. The mean of the workers' gradient norms travels in the last bucket; where a gradient is not finite, all workers learn it
     from there, the last bucket becomes NaN everywhere (so that a GradScaler sees it too), and `StableStep` skips the step.
 
-    A deep copy or a pickle, also as a part of its DDP model's, is a new state that goes on where this one was, as through `state_dict`. It has
-    no process group and no scaler, and torch does not hook the copied model again: to train it, `register` it.
+    A deep copy or a pickle, also as a part of its DDP model's, is a new state that goes on where this one was, as through `state_dict`,
+    without process group and scaler. torch does not hook a copied model again: to train it, `register` it.
+
+    Before one step there may be several backwards, also without `no_sync`: each sends what is new, its mean message is added to the
+    earlier ones in the gradients, and the norms add up too, until the gradients are set to zero or None.
 
     Args:
         compressor: of `stablestep.compressor`: Identity, RandomSparsification, RandK, QSGD, TernGrad, NaturalCompression, Sign,
