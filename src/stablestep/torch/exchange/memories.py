@@ -5,10 +5,12 @@ from typing import Any
 
 import torch
 
-from stablestep.errors import InvalidInput, require
+from stablestep.errors import require
 from stablestep.torch.wire.memory import Kept, Sending
 
 Tensor = torch.Tensor
+Saved = Mapping[int, Mapping[str, Tensor]]
+Worker = tuple[int, int]  # rank, and of how many; of 0 before they are known
 
 
 class Memories:
@@ -22,7 +24,7 @@ class Memories:
         self._kept: dict[int, list[Kept]] = {}
         self._begun: set[int] = set()  # numbers whose memory is more than a start
         self._counted: Tensor | None = None  # of the last exchange: [parameters] booleans, unread
-        self._owner: tuple[int, int] | None = None  # rank of the worker that was saved, and of how many
+        self._owner: Worker | None = None  # of a restored memory
 
     def of(self, number: int, like: Tensor) -> list[Kept] | None:
         """The memory of a parameter on the device of its gradient `like`; None before its first message.
@@ -59,35 +61,39 @@ class Memories:
         self.settle()
         return {number: _named(self._kept[number]) for number in sorted(self._begun)}
 
-    def resume(self, saved: Mapping[int, Mapping[str, Tensor]], sizes: Sequence[int], owner: tuple[int, int]) -> None:
-        """Go on from a saved state, that of the worker `owner` = (rank, workers).
-
-        Raises:
-            InvalidInput: if the memory has other sizes than the parameters.
-        """
-        for number, named in saved.items():
-            require(number < len(sizes), f"the saved memory has a parameter {number}, but there are only {len(sizes)}.")
-            for name, tensor in named.items():
-                _fits(number, name, tensor, sizes[number])
+    def resume(self, saved: Saved, owner: Worker) -> None:
+        """Go on from a saved state, that of the worker `owner`."""
         self._counted = None
         self._kept = {number: _stages(named) for number, named in saved.items()}
         self._begun = set(self._kept)
         self._owner = owner if saved else None
 
-    def owner(self, rank: int, workers: int) -> dict[str, int]:
-        """This worker, in words for a checkpoint; the saved one until the workers are known."""
-        if self._owner is not None and not workers:
-            rank, workers = self._owner
+    def owner(self, here: Worker) -> dict[str, int]:
+        """This worker for a checkpoint; the saved one until the workers are known."""
+        rank, workers = here if here[1] or self._owner is None else self._owner
         return {"rank": rank, "workers": workers}
 
-    def check(self, rank: int, workers: int) -> None:
+    def check(self, here: Worker) -> None:
         """Raise unless a restored memory is this worker's own."""
-        if self._owner not in (None, (rank, workers)):
-            there, of = self._owner
-            raise InvalidInput(
-                f"the restored memory is that of worker {there} of {of}, but this is worker {rank} of {workers}; "
-                "save the hook's state on every worker, and give each its own."
-            )
+        if self._owner is not None:
+            require_own(self._owner, here)
+
+
+def require_sizes(saved: Saved, sizes: Sequence[int]) -> None:
+    """Raise unless a saved memory belongs to parameters of these sizes."""
+    for number, named in saved.items():
+        require(number < len(sizes), f"the saved memory has a parameter {number}, but there are only {len(sizes)}.")
+        for name, tensor in named.items():
+            _fits(number, name, tensor, sizes[number])
+
+
+def require_own(owner: Worker, here: Worker) -> None:
+    """Raise unless a saved memory, that of `owner`, is this worker's own."""
+    require(
+        owner == here or not here[1],
+        f"the restored memory is that of worker {owner[0]} of {owner[1]}, but this is worker {here[0]} of {here[1]}; "
+        "save the hook's state on every worker, and give each its own.",
+    )
 
 
 def _chosen(counts: Tensor, new: Kept, old: Kept) -> Kept:

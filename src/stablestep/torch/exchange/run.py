@@ -34,4 +34,4 @@ class Run:
             warnings.warn(
                 "The process group has one worker, so compression saves nothing; training goes on.", stacklevel=2
             )
-        self.memories.check(self.rank, self.workers)
+        self.memories.check((self.rank, self.workers))

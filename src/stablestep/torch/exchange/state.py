@@ -8,6 +8,7 @@ import torch.distributed as dist
 from stablestep.compressor import Compressor
 from stablestep.errors import require, shown
 from stablestep.torch.exchange.backward import Backward, Bucket, Future
+from stablestep.torch.exchange.memories import require_own, require_sizes
 from stablestep.torch.exchange.meter import COUNTERS, Arrival
 from stablestep.torch.exchange.run import Run
 from stablestep.torch.exchange.settings import Settings
@@ -116,7 +117,7 @@ class HookState:
             "seed": self.settings.seed,
             "sizes": run.roster.expected,
             "memory": run.memories.state(),
-            **run.memories.owner(run.rank, run.workers),
+            **run.memories.owner((run.rank, run.workers)),
         }
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
@@ -133,9 +134,10 @@ class HookState:
             require(
                 saved[name] == here, f"{name} is {here}, but the saved run has {saved[name]}; resume with that one."
             )
-        run = self.run
+        run, memory, owner = self.run, saved["memory"], (saved["rank"], saved["workers"])
+        require_sizes(memory, saved["sizes"])
+        if memory:
+            require_own(owner, (run.rank, run.workers))
         run.roster.expect(saved["sizes"])
-        run.memories.resume(saved["memory"], saved["sizes"], (saved["rank"], saved["workers"]))
-        if run.workers:
-            run.memories.check(run.rank, run.workers)
+        run.memories.resume(memory, owner)
         run.meter.resume(saved)
