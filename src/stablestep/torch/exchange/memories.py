@@ -1,7 +1,6 @@
 """What the hook remembers of each parameter, by its number: made beside the old memory, and kept only if the exchange counts."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 
@@ -27,16 +26,10 @@ class Memories:
         self._owner: Worker | None = None  # of a restored memory
 
     def of(self, number: int, like: Tensor) -> list[Kept] | None:
-        """The memory of a parameter on the device of its gradient `like`; None before its first message.
-
-        Raises:
-            InvalidInput: if a restored one has another size.
-        """
+        """The memory of a parameter on the device of its gradient `like`; None before its first message."""
         if number not in self._begun:
             return None
         kept = self._kept[number]
-        for name, tensor in _named(kept).items():
-            _fits(number, name, tensor, like.numel())
         if any(tensor.device != like.device for tensor in _named(kept).values()):
             kept = self._kept[number] = [{name: t.to(like.device) for name, t in one.items()} for one in kept]
         return kept
@@ -59,7 +52,7 @@ class Memories:
     def state(self) -> dict[int, dict[str, Tensor]]:
         """Plain tensors by parameter and name."""
         self.settle()
-        return {number: _named(self._kept[number]) for number in sorted(self._begun)}
+        return {number: _named(self._kept[number]) for number in sorted(self._begun) if self._kept[number]}
 
     def resume(self, saved: Saved, owner: Worker) -> None:
         """Go on from a saved state, that of the worker `owner`."""
@@ -84,7 +77,12 @@ def require_sizes(saved: Saved, sizes: Sequence[int]) -> None:
     for number, named in saved.items():
         require(number < len(sizes), f"the saved memory has a parameter {number}, but there are only {len(sizes)}.")
         for name, tensor in named.items():
-            _fits(number, name, tensor, sizes[number])
+            # The size of a right factor is known to whoever knows the matrix.
+            require(
+                name.endswith(".right") or tensor.numel() == sizes[number],
+                f"the memory ({name}) of parameter {number} has {tensor.numel()} entries, but the parameter has {sizes[number]}; "
+                "resume with the model that was saved.",
+            )
 
 
 def require_own(owner: Worker, here: Worker) -> None:
@@ -112,11 +110,3 @@ def _stages(named: Mapping[str, Tensor]) -> list[Kept]:
         place, _, name = key.partition(".")
         found.setdefault(int(place), {})[name] = tensor
     return [found[place] for place in sorted(found)]
-
-
-def _fits(number: int, name: str, tensor: Any, size: int) -> None:
-    require(
-        tensor.numel() == size,
-        f"the memory ({name}) of parameter {number} has {tensor.numel()} entries, but the parameter has {size}; "
-        "resume with the model that was saved.",
-    )
