@@ -11,7 +11,6 @@ from stablestep.torch.exchange.matrix import SentMatrix, sent_matrix
 from stablestep.torch.exchange.parameter import SentParameter, sent
 from stablestep.torch.exchange.run import Run
 from stablestep.torch.exchange.settings import Settings
-from stablestep.torch.wire.codec import squared_norm
 from stablestep.torch.wire.low_rank import LowRankCodec
 from stablestep.torch.wire.randomness import Draw, drawer
 from stablestep.torch.wire.transmit import Channel
@@ -19,6 +18,7 @@ from stablestep.torch.wire.transmit import Channel
 Tensor = torch.Tensor
 Future = torch.futures.Future
 Bucket = dist.GradBucket  # pyright: ignore[reportPrivateImportUsage]
+_OTHER = "the model has other parameters than in its first backward; use a new HookState for each DDP model."
 
 
 class Backward:
@@ -39,16 +39,36 @@ class Backward:
         run.memories.settle()
         self.step = run.meter.exchanges
         self.flats: dict[Tensor, Tensor] = {}
+        self.buckets: dict[int, list[Tensor]] = {}
         self.groups: list[SentGroup] = []
         self.factors: list[SentGroup] = []  # the second rounds of matrices
         self.sent: dict[int, SentParameter] = {}
         self.gates: list[tuple[Future, Tensor]] = []
         self.error: Exception | None = None
+        self.ended = False
+
+    def is_over(self, bucket: Bucket) -> bool:
+        """Whether this bucket begins another backward, also where this one broke off.
+
+        Raises:
+            InvalidInput: if DDP does not number its buckets, as with static_graph in the first backward.
+        """
+        if bucket.index() > 0:
+            return False
+        parameters = bucket.parameters()
+        require(
+            self.ended or not parameters or parameters[0] in self.flats,
+            "with static_graph=True and parameters of several types DDP does not tell which bucket is the last one in the first backward; "
+            "leave static_graph out, or make all parameters of one type.",
+        )
+        return True
 
     def add(self, bucket: Bucket) -> Future:
         """One more bucket."""
+        self._check_known(bucket.parameters())
+        self.buckets[bucket.index()] = bucket.parameters()
         for parameter, flat in _flats(bucket):
-            self.run.roster.number(parameter)
+            self.run.earlier.take(parameter, flat)
             self.flats[parameter] = flat
         return self._end(bucket.buffer()) if bucket.is_last() else self._later(bucket.buffer())
 
@@ -64,9 +84,10 @@ class Backward:
         return gate.value()
 
     def _end(self, buffer: Tensor) -> Future:
-        self.run.roster.complete()
-        self._check_groups()
-        self.run.groups = self.run.groups or layout(self.run.roster.parameters, self.settings.group_bytes)
+        self.ended = True
+        if not self.run.groups:
+            self._begin_run()
+        require(len(self.flats) == len(self.run.roster.parameters), _OTHER)
         self._send_ready()
         self._send_factors()
         futures = [group.future for group in (*self.groups, *self.factors)]
@@ -75,7 +96,11 @@ class Backward:
             try:
                 for future in (done, *futures):
                     future.value()
-                self._measure()
+                tails = self.groups[-1].tails()
+                if self.settings.remembers:
+                    self._clear_unused(tails)
+                self.run.earlier.give_back()
+                self._measure(tails)
                 buffer.add_(self.run.meter.poison.to(buffer.dtype))
             except Exception as error:
                 self.error = error
@@ -86,11 +111,13 @@ class Backward:
 
         return _joined(futures, buffer).then(finish)
 
-    def _check_groups(self) -> None:
-        require(
-            not self.run.groups or len(self.flats) == sum(map(len, self.run.groups)),
-            "the model has other parameters than in its first backward; use a new HookState for each DDP model.",
-        )
+    def _begin_run(self) -> None:
+        """The first backward has shown all parameters."""
+        self.run.roster.enrol([self.buckets[index] for index in sorted(self.buckets)])
+        self.run.groups = layout(self.run.roster.parameters, self.settings.group_bytes)
+
+    def _check_known(self, parameters: list[Tensor]) -> None:
+        require(not self.run.groups or self.run.roster.knows(parameters), _OTHER)
 
     def _send_ready(self) -> None:
         meter = self.run.meter
@@ -117,7 +144,9 @@ class Backward:
                 self.factors.append(factors)
 
     def _tail(self) -> Tensor:
-        norm = self.run.meter.local_norm
+        meter, earlier = self.run.meter, self.run.earlier
+        # What an earlier message is part of is at most as large as the sum of both norms.
+        norm = meter.local_norm + meter.norms[self.run.rank] if earlier.added_to else meter.local_norm
         if not self.settings.remembers:
             return norms.tail(norm)
         squares = [self.sent[number].square.to(norm.device) for number in range(len(self.sent))]
@@ -136,23 +165,20 @@ class Backward:
             return sent_matrix(channel, codec, flat, self.run.rank, self.scale, chain, kept)
         return sent(channel, flat, self.run.rank, self.scale, chain, kept)
 
-    def _measure(self) -> None:
-        """All messages have arrived."""
-        meter, sent, tails = self.run.meter, self.sent.values(), self.groups[-1].tails()
-        if self.settings.remembers:
-            self._remember(tails)
-        if meter.watch:
-            meter.message_square = torch.stack([squared_norm(one.flat) for one in sent]).sum()
-        lost = [one.lost for one in sent if one.lost is not None]
-        meter.end(norms.norms(tails), lost, [one.sending.square for one in sent])
-
-    def _remember(self, tails: Tensor) -> None:
-        """Keep the new memories of parameters that took part; the others have no message."""
-        took_part = norms.used(tails, len(self.sent))
-        for number, here in enumerate(took_part.unbind()):
+    def _clear_unused(self, tails: Tensor) -> None:
+        """A parameter whose gradient is 0 on all workers has no message: DDP would drop it, and a memory would lose it."""
+        for number, here in enumerate(norms.used(tails, len(self.sent)).unbind()):
             _clear(self.sent[number].flat, here)
-        finite = norms.norms(tails).isfinite().all()
-        self.run.memories.commit({number: one.sending for number, one in self.sent.items()}, took_part & finite)
+
+    def _measure(self, tails: Tensor) -> None:
+        """All messages have arrived; those beyond the range of their type spoil the norms, so that all workers skip the step."""
+        sent = self.sent.values()
+        found = norms.norms(tails) + torch.stack([_zero_or_nan(one.flat) for one in sent if len(one.flat)]).sum()
+        if self.settings.remembers:
+            counts = norms.used(tails, len(sent)) & found.isfinite().all()
+            self.run.memories.commit({number: one.sending for number, one in self.sent.items()}, counts)
+        lost = [one.lost for one in sent if one.lost is not None]
+        self.run.meter.end(found, lost, [one.sending.square for one in sent])
 
     def _open_gates(self) -> None:
         # Also after an error: DDP waits for the first bucket first, and would wait for ever.
@@ -170,6 +196,12 @@ def _clear(flat: Tensor, unless: Tensor) -> None:
 def _flats(bucket: Bucket) -> list[tuple[Tensor, Tensor]]:
     parameters = bucket.parameters()
     return list(zip(parameters, bucket.buffer().split([parameter.numel() for parameter in parameters])))
+
+
+def _zero_or_nan(values: Tensor) -> Tensor:
+    """0 (float64), or NaN if not all values are finite."""
+    low, high = values.aminmax()
+    return (low * 0 + high * 0).double()
 
 
 def _devices(buffer: Tensor) -> list[int | str | torch.device] | None:

@@ -59,27 +59,33 @@ def register(model: torch.nn.Module, state: HookState) -> HookState:
     registers the hook itself, `verify(state)` after a backward, or the first `StableStep.step`, shows whether it runs.
     ZeroRedundancyOptimizer goes inside `StableStep`, without `overlap_with_ddp`. FSDP is refused.
 
+    Args:
+        model: a DDP model, or one around it, as torch.compile(ddp) or Fabric make it.
+        state: for this model alone.
+
     Raises:
         InvalidInput: if the model is not wrapped in DistributedDataParallel, it has a hook already, the state serves another model,
-            k is larger than a tensor, or a resumed state belongs to other parameters.
+            k is larger than a tensor, parameters were frozen when the model was wrapped, or a resumed state belongs to other ones.
 
     >>> register(torch.nn.Linear(1, 1), None)
     Traceback (most recent call last):
     stablestep.errors.InvalidInput: The model is a Linear, but must be wrapped: DistributedDataParallel(model).
     """
     ddp = _wrapped(model)
+    _forget_copies(ddp)
+    _check_free(ddp)
     require(
-        not ddp._comm_hooks,
-        "the model has a communication hook already, and a DDP model takes only one; wrap the model anew.",
+        not (state.registered or state.run.roster.sizes),
+        "the state serves another model already; use one HookState for each model.",
     )
-    require(not state.run.roster.sizes, "the state serves another model already; use one HookState for each model.")
-    parameters = [parameter for parameter in ddp.module.parameters() if parameter.requires_grad]
-    for parameter in parameters:
+    trained = _reduced(ddp)
+    for parameter in trained:
         state.settings.codec_for(parameter)
-    state.run.roster.check(parameters)
+    state.run.roster.check(trained, ddp._module_parameters)
     state.run.process_group = ddp.process_group
     state.run.join()
     ddp.register_comm_hook(state, hook)
+    state.registered = True
     return state
 
 
@@ -96,10 +102,48 @@ def verify(state: HookState) -> None:
     )
 
 
+def _reduced(ddp: DistributedDataParallel) -> list[torch.Tensor]:
+    """The parameters that get gradients and that DDP does not ignore.
+
+    Raises:
+        InvalidInput: if DDP cannot exchange one of them.
+    """
+    trained = [parameter for parameter in ddp._module_parameters if parameter.requires_grad]
+    late = len(trained) - ddp.logger._get_ddp_logging_data().ints_map["num_parameter_tensors"]
+    require(
+        late <= 0,
+        f"{late} parameters were frozen when DistributedDataParallel wrapped the model, so it never exchanges them; "
+        "wrap the model after requires_grad_(True).",
+    )
+    return trained
+
+
+def _forget_copies(ddp: DistributedDataParallel) -> None:
+    """A copied or loaded DDP model lists the hooks of the first one, but its gradients go through none."""
+    ddp._comm_hooks = [(each, state) for each, state in ddp._comm_hooks if not getattr(state, "copied", False)]
+
+
+def _check_free(ddp: DistributedDataParallel) -> None:
+    require(
+        ddp.mixed_precision is None,
+        "the model was wrapped with mixed_precision=…, which brings a communication hook of its own, and DDP takes only one; "
+        "wrap it without, and use torch.autocast.",
+    )
+    require(
+        not ddp._comm_hooks,
+        "the model has a communication hook already, and a DDP model takes only one; wrap the model anew.",
+    )
+
+
 def _wrapped(model: torch.nn.Module) -> DistributedDataParallel:
-    if isinstance(model, DistributedDataParallel):
-        return model
-    name = type(model).__name__
+    """The DDP model itself, also inside torch.compile(ddp) or a framework's wrapper."""
+    name, inside = type(model).__name__, [each for each in model.modules() if isinstance(each, DistributedDataParallel)]
+    if len(inside) == 1:
+        return inside[0]
+    if inside:
+        raise InvalidInput(
+            f"The model is a {name} with {len(inside)} DistributedDataParallel models inside; register each with a HookState of its own."
+        )
     if is_sharded(model):
         raise InvalidInput(
             f"The model is a {name}, which shards gradients by reduce-scatter, where no hook can carry compressed messages; "

@@ -5,6 +5,7 @@ import warnings
 import torch
 import torch.distributed as dist
 
+from stablestep.torch.exchange.earlier import Earlier
 from stablestep.torch.exchange.memories import Memories
 from stablestep.torch.exchange.meter import Meter
 from stablestep.torch.exchange.roster import Roster
@@ -16,7 +17,7 @@ class Run:
     def __init__(self, process_group: dist.ProcessGroup | None):
         self.process_group = process_group
         self.workers = self.rank = 0
-        self.roster, self.meter, self.memories = Roster(), Meter(), Memories()
+        self.roster, self.meter, self.memories, self.earlier = Roster(), Meter(), Memories(), Earlier()
         self.groups: list[
             list[torch.Tensor]
         ] = []  # of parameters that share a collective; known after the first backward
