@@ -5,15 +5,13 @@ import torch.distributed as dist
 
 from stablestep.errors import require
 from stablestep.torch.exchange import norms
+from stablestep.torch.exchange.encode import Encoder
 from stablestep.torch.exchange.group import SentGroup, send
 from stablestep.torch.exchange.layout import layout
-from stablestep.torch.exchange.matrix import SentMatrix, sent_matrix
-from stablestep.torch.exchange.parameter import SentParameter, sent
+from stablestep.torch.exchange.matrix import SentMatrix, seconds
+from stablestep.torch.exchange.parameter import SentParameter, zero_or_nan
 from stablestep.torch.exchange.run import Run
 from stablestep.torch.exchange.settings import Settings
-from stablestep.torch.wire.low_rank import LowRankCodec
-from stablestep.torch.wire.randomness import Draw, drawer
-from stablestep.torch.wire.transmit import Channel
 
 Tensor = torch.Tensor
 Future = torch.futures.Future
@@ -37,7 +35,7 @@ class Backward:
         self.settings, self.run, self.scale = settings, run, scale
         run.meter.begin(scale)
         run.memories.settle()
-        self.step = run.meter.exchanges
+        self.encode = Encoder(settings, run, scale, run.meter.exchanges)
         self.flats: dict[Tensor, Tensor] = {}
         self.buckets: dict[int, list[Tensor]] = {}
         self.groups: list[SentGroup] = []
@@ -124,24 +122,21 @@ class Backward:
         for group in self.run.groups[len(self.groups) :]:
             if not all(parameter in self.flats for parameter in group):
                 return
-            own = {self.run.roster.number(parameter): self._sent(parameter) for parameter in group}
+            own = {
+                self.run.roster.number(parameter): self.encode(parameter, self.flats[parameter]) for parameter in group
+            }
             self.sent |= own
             meter.gradient([one.square for one in own.values()])
             last = len(self.groups) == len(self.run.groups) - 1
-            going = send(self.run, list(own.values()), self._tail() if last else None)
-            meter.sent(going.nbytes, going.copies)
-            self.groups.append(going)
+            self.groups.append(send(self.run, list(own.values()), self._tail() if last else None))
 
     def _send_factors(self) -> None:
         """Second rounds. Waiting is safe in the body of the last hook only: inside a future's callback gloo would hang."""
         for group, going in zip(self.run.groups, self.groups):
             own = [self.sent[self.run.roster.number(parameter)] for parameter in group]
-            matrices = [one for one in own if isinstance(one, SentMatrix)]
-            if matrices:
+            if any(isinstance(one, SentMatrix) for one in own):
                 going.future.wait()
-                factors = send(self.run, [one.second for one in matrices if one.second is not None], None)
-                self.run.meter.sent(factors.nbytes, factors.copies)
-                self.factors.append(factors)
+                self.factors.append(send(self.run, seconds(own), None))
 
     def _tail(self) -> Tensor:
         meter, earlier = self.run.meter, self.run.earlier
@@ -152,19 +147,6 @@ class Backward:
         squares = [self.sent[number].square.to(norm.device) for number in range(len(self.sent))]
         return norms.tail(norm, torch.stack(squares) != 0)
 
-    def _sent(self, parameter: Tensor) -> SentParameter:
-        flat, number = self.flats[parameter], self.run.roster.number(parameter)
-        kept = self.run.memories.of(number, flat)
-        codec, chain = self.settings.coding_for(parameter, begun=kept is not None)
-
-        def draw(worker: int | None) -> Draw:
-            return drawer(flat, self.settings.seed, self.step, number, worker)
-
-        channel = Channel(codec, self.run.workers, self.settings.shared, draw)
-        if isinstance(codec, LowRankCodec):
-            return sent_matrix(channel, codec, flat, self.run.rank, self.scale, chain, kept)
-        return sent(channel, flat, self.run.rank, self.scale, chain, kept)
-
     def _clear_unused(self, tails: Tensor) -> None:
         """A parameter whose gradient is 0 on all workers has no message: DDP would drop it, and a memory would lose it."""
         for number, here in enumerate(norms.used(tails, len(self.sent)).unbind()):
@@ -173,7 +155,7 @@ class Backward:
     def _measure(self, tails: Tensor) -> None:
         """All messages have arrived; those beyond the range of their type spoil the norms, so that all workers skip the step."""
         sent = self.sent.values()
-        found = norms.norms(tails) + torch.stack([_zero_or_nan(one.flat) for one in sent if len(one.flat)]).sum()
+        found = norms.norms(tails) + torch.stack([zero_or_nan(one.flat) for one in sent if len(one.flat)]).sum()
         if self.settings.remembers:
             counts = norms.used(tails, len(sent)) & found.isfinite().all()
             self.run.memories.commit({number: one.sending for number, one in self.sent.items()}, counts)
@@ -196,12 +178,6 @@ def _clear(flat: Tensor, unless: Tensor) -> None:
 def _flats(bucket: Bucket) -> list[tuple[Tensor, Tensor]]:
     parameters = bucket.parameters()
     return list(zip(parameters, bucket.buffer().split([parameter.numel() for parameter in parameters])))
-
-
-def _zero_or_nan(values: Tensor) -> Tensor:
-    """0 (float64), or NaN if not all values are finite."""
-    low, high = values.aminmax()
-    return (low * 0 + high * 0).double()
 
 
 def _devices(buffer: Tensor) -> list[int | str | torch.device] | None:

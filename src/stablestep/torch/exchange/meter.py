@@ -72,6 +72,15 @@ class Meter:
         self.bytes += payload * copies
 
     @property
+    def square(self) -> Tensor:
+        """‖g‖² of what was sent so far."""
+        return self._square
+
+    def whole(self, square: Tensor) -> None:
+        """‖g‖² of the whole gradient, of which this worker has a shard."""
+        self._square = square
+
+    @property
     def local_norm(self) -> Tensor:
         """This worker's gradient norm, once all buckets were seen."""
         return self._square.sqrt() / self.scale

@@ -88,9 +88,13 @@ class HookState:
         self.copied = False
         if self._backward is None or self._backward.is_over(bucket):
             self.run.join()
-            scale = float(self.scaler.get_scale()) if self.scaler is not None else 1.0
-            self._backward = Backward(self.settings, self.run, scale)
+            self._backward = Backward(self.settings, self.run, self.scale)
         return self._backward.add(bucket)
+
+    @property
+    def scale(self) -> float:
+        """By which a GradScaler has multiplied the loss."""
+        return float(self.scaler.get_scale()) if self.scaler is not None else 1.0
 
     @property
     def serial(self) -> int:
@@ -127,7 +131,7 @@ class HookState:
             "seed": self.settings.seed,
             "sizes": run.roster.expected,
             "memory": run.memories.state(),
-            **run.memories.owner((run.rank, run.workers)),
+            **run.memories.owner(run.owner),
         }
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
@@ -147,7 +151,7 @@ class HookState:
         run, memory, owner = self.run, saved["memory"], (saved["rank"], saved["workers"])
         require_sizes(memory, saved["sizes"])
         if memory:
-            require_own(owner, (run.rank, run.workers))
+            require_own(owner, run.owner)
         run.roster.expect(saved["sizes"])
         run.memories.resume(memory, owner)
         run.meter.resume(saved)
