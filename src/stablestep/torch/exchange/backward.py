@@ -4,13 +4,14 @@ import torch
 import torch.distributed as dist
 
 from stablestep.errors import require
+from stablestep.torch.exchange import norms
+from stablestep.torch.exchange.encode import Encoder
 from stablestep.torch.exchange.group import SentGroup, send
 from stablestep.torch.exchange.layout import layout
-from stablestep.torch.exchange.parameter import SentParameter, sent
+from stablestep.torch.exchange.matrix import SentMatrix, seconds
+from stablestep.torch.exchange.parameter import SentParameter, zero_or_nan
 from stablestep.torch.exchange.run import Run
 from stablestep.torch.exchange.settings import Settings
-from stablestep.torch.wire.randomness import Draw, drawer
-from stablestep.torch.wire.transmit import Channel
 
 Tensor = torch.Tensor
 Future = torch.futures.Future
@@ -33,11 +34,13 @@ class Backward:
     def __init__(self, settings: Settings, run: Run, scale: float):
         self.settings, self.run, self.scale = settings, run, scale
         run.meter.begin(scale)
-        self.step = run.meter.exchanges
+        run.memories.settle()
+        self.encode = Encoder(settings, run, scale, run.meter.exchanges)
         self.flats: dict[Tensor, Tensor] = {}
         self.buckets: dict[int, list[Tensor]] = {}
         self.groups: list[SentGroup] = []
-        self.sent: list[SentParameter] = []
+        self.factors: list[SentGroup] = []  # the second rounds of matrices
+        self.sent: dict[int, SentParameter] = {}
         self.gates: list[tuple[Future, Tensor]] = []
         self.error: Exception | None = None
         self.ended = False
@@ -84,14 +87,18 @@ class Backward:
             self._begin_run()
         require(len(self.flats) == len(self.run.roster.parameters), _OTHER)
         self._send_ready()
-        futures = [group.future for group in self.groups]
+        self._send_factors()
+        futures = [group.future for group in (*self.groups, *self.factors)]
 
         def finish(done: Future) -> Tensor:
             try:
                 for future in (done, *futures):
                     future.value()
+                tails = self.groups[-1].tails()
+                if self.settings.remembers:
+                    self._clear_unused(tails)
                 self.run.earlier.give_back()
-                self._measure()
+                self._measure(tails)
                 buffer.add_(self.run.meter.poison.to(buffer.dtype))
             except Exception as error:
                 self.error = error
@@ -115,33 +122,45 @@ class Backward:
         for group in self.run.groups[len(self.groups) :]:
             if not all(parameter in self.flats for parameter in group):
                 return
-            own = [self._sent(parameter) for parameter in group]
-            meter.gradient([one.square for one in own])
+            own = {
+                self.run.roster.number(parameter): self.encode(parameter, self.flats[parameter]) for parameter in group
+            }
+            self.sent |= own
+            meter.gradient([one.square for one in own.values()])
             last = len(self.groups) == len(self.run.groups) - 1
-            going = send(self.run, own, self._local_norm() if last else None)
-            meter.sent(going.nbytes, going.copies)
-            self.sent += own
-            self.groups.append(going)
+            self.groups.append(send(self.run, list(own.values()), self._tail() if last else None))
 
-    def _sent(self, parameter: Tensor) -> SentParameter:
-        flat, number = self.flats[parameter], self.run.roster.number(parameter)
+    def _send_factors(self) -> None:
+        """Second rounds. Waiting is safe in the body of the last hook only: inside a future's callback gloo would hang."""
+        for group, going in zip(self.run.groups, self.groups):
+            own = [self.sent[self.run.roster.number(parameter)] for parameter in group]
+            if any(isinstance(one, SentMatrix) for one in own):
+                going.future.wait()
+                self.factors.append(send(self.run, seconds(own), None))
 
-        def draw(worker: int | None) -> Draw:
-            return drawer(flat, self.settings.seed, self.step, number, worker)
+    def _tail(self) -> Tensor:
+        meter, earlier = self.run.meter, self.run.earlier
+        # What an earlier message is part of is at most as large as the sum of both norms.
+        norm = meter.local_norm + meter.norms[self.run.rank] if earlier.added_to else meter.local_norm
+        if not self.settings.remembers:
+            return norms.tail(norm)
+        squares = [self.sent[number].square.to(norm.device) for number in range(len(self.sent))]
+        return norms.tail(norm, torch.stack(squares) != 0)
 
-        channel = Channel(self.settings.codec_for(parameter), self.run.workers, self.settings.shared, draw)
-        return sent(channel, flat, self.run.rank, self.scale)
+    def _clear_unused(self, tails: Tensor) -> None:
+        """A parameter whose gradient is 0 on all workers has no message: DDP would drop it, and a memory would lose it."""
+        for number, here in enumerate(norms.used(tails, len(self.sent)).unbind()):
+            _clear(self.sent[number].flat, here)
 
-    def _local_norm(self) -> Tensor:
-        """Of this worker's gradient; what an earlier message is part of is at most as large as the sum of both norms."""
-        meter = self.run.meter
-        return meter.local_norm + meter.norms[self.run.rank] if self.run.earlier.added_to else meter.local_norm
-
-    def _measure(self) -> None:
+    def _measure(self, tails: Tensor) -> None:
         """All messages have arrived; those beyond the range of their type spoil the norms, so that all workers skip the step."""
-        spoiled = torch.stack([_zero_or_nan(one.flat) for one in self.sent if len(one.flat)]).sum()
-        lost = [one.lost for one in self.sent if one.lost is not None]
-        self.run.meter.end(self.groups[-1].norms() + spoiled, lost)
+        sent = self.sent.values()
+        found = norms.norms(tails) + torch.stack([zero_or_nan(one.flat) for one in sent if len(one.flat)]).sum()
+        if self.settings.remembers:
+            counts = norms.used(tails, len(sent)) & found.isfinite().all()
+            self.run.memories.commit({number: one.sending for number, one in self.sent.items()}, counts)
+        lost = [one.lost for one in sent if one.lost is not None]
+        self.run.meter.end(found, lost, [one.sending.square for one in sent])
 
     def _open_gates(self) -> None:
         # Also after an error: DDP waits for the first bucket first, and would wait for ever.
@@ -149,15 +168,16 @@ class Backward:
             gate.set_result(buffer)
 
 
+def _clear(flat: Tensor, unless: Tensor) -> None:
+    if flat.device.type != "cpu":
+        flat.masked_fill_(~unless.to(flat.device), 0)
+    elif not unless:
+        flat.zero_()
+
+
 def _flats(bucket: Bucket) -> list[tuple[Tensor, Tensor]]:
     parameters = bucket.parameters()
     return list(zip(parameters, bucket.buffer().split([parameter.numel() for parameter in parameters])))
-
-
-def _zero_or_nan(values: Tensor) -> Tensor:
-    """0 (float64), or NaN if not all values are finite."""
-    low, high = values.aminmax()
-    return (low * 0 + high * 0).double()
 
 
 def _devices(buffer: Tensor) -> list[int | str | torch.device] | None:

@@ -33,6 +33,10 @@ class Codec(abc.ABC):
     def __reduce__(self):
         return type(self), (self.compressor,)  # a cache cannot be pickled
 
+    def shaped(self, shape: tuple[int, ...]) -> "Codec":
+        """The codec of a parameter of this shape."""
+        return self
+
     def plan(self, draw: Draw, dim: int) -> Any:
         """What the randomness decides before the gradient is seen; here nothing."""
         return draw
@@ -44,6 +48,12 @@ class Codec(abc.ABC):
     @abc.abstractmethod
     def add(self, total: Tensor, payload: Tensor, plan: Any) -> None:
         """Add the message in `payload` to `total`."""
+
+    def subtract(self, total: Tensor, payload: Tensor, plan: Any) -> None:
+        """Take the message in `payload` from `total`."""
+        message = torch.zeros_like(total)
+        self.add(message, payload, plan)
+        total.sub_(message)
 
     def squared_error(self, flat: Tensor, payload: Tensor, square: Tensor) -> Tensor | None:
         """‖C(g) − g‖² where it needs no decoding; `square` is ‖g‖²."""
