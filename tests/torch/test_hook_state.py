@@ -16,8 +16,7 @@ from stablestep.torch import HookState, register, rule
 from stablestep.torch.exchange import norms
 from stablestep.torch.exchange.layout import layout
 from stablestep.torch.exchange.roster import Roster
-from stablestep.torch.wire.masks import smallest
-from stablestep.torch.wire.randomness import drawer
+from stablestep.torch.wire.randomness import drawer, smallest
 from tests.torch.models import arrived
 
 

@@ -5,13 +5,13 @@ import torch.distributed as dist
 
 from stablestep.errors import require
 from stablestep.torch.exchange import norms
+from stablestep.torch.exchange.encode import Encoder
 from stablestep.torch.exchange.group import SentGroup, send
 from stablestep.torch.exchange.layout import layout
-from stablestep.torch.exchange.parameter import SentParameter, sent
+from stablestep.torch.exchange.matrix import SentMatrix, seconds
+from stablestep.torch.exchange.parameter import SentParameter, zero_or_nan
 from stablestep.torch.exchange.run import Run
 from stablestep.torch.exchange.settings import Settings
-from stablestep.torch.wire.randomness import Draw, drawer
-from stablestep.torch.wire.transmit import Channel
 
 Tensor = torch.Tensor
 Future = torch.futures.Future
@@ -35,13 +35,31 @@ class Backward:
         self.settings, self.run, self.scale = settings, run, scale
         run.meter.begin(scale)
         run.memories.settle()
-        self.step = run.meter.exchanges
+        self.encode = Encoder(settings, run, scale, run.meter.exchanges)
         self.flats: dict[Tensor, Tensor] = {}
         self.buckets: dict[int, list[Tensor]] = {}
         self.groups: list[SentGroup] = []
+        self.factors: list[SentGroup] = []  # the second rounds of matrices
         self.sent: dict[int, SentParameter] = {}
         self.gates: list[tuple[Future, Tensor]] = []
         self.error: Exception | None = None
+        self.ended = False
+
+    def is_over(self, bucket: Bucket) -> bool:
+        """Whether this bucket begins another backward, also where this one broke off.
+
+        Raises:
+            InvalidInput: if DDP does not number its buckets, as with static_graph in the first backward.
+        """
+        if bucket.index() > 0:
+            return False
+        parameters = bucket.parameters()
+        require(
+            self.ended or not parameters or parameters[0] in self.flats,
+            "with static_graph=True and parameters of several types DDP does not tell which bucket is the last one in the first backward; "
+            "leave static_graph out, or make all parameters of one type.",
+        )
+        return True
 
     def add(self, bucket: Bucket) -> Future:
         """One more bucket."""
@@ -64,17 +82,23 @@ class Backward:
         return gate.value()
 
     def _end(self, buffer: Tensor) -> Future:
+        self.ended = True
         if not self.run.groups:
             self._begin_run()
         require(len(self.flats) == len(self.run.roster.parameters), _OTHER)
         self._send_ready()
-        futures = [group.future for group in self.groups]
+        self._send_factors()
+        futures = [group.future for group in (*self.groups, *self.factors)]
 
         def finish(done: Future) -> Tensor:
             try:
                 for future in (done, *futures):
                     future.value()
-                self._measure()
+                tails = self.groups[-1].tails()
+                if self.settings.remembers:
+                    self._clear_unused(tails)
+                self.run.earlier.give_back()
+                self._measure(tails)
                 buffer.add_(self.run.meter.poison.to(buffer.dtype))
             except Exception as error:
                 self.error = error
@@ -98,58 +122,45 @@ class Backward:
         for group in self.run.groups[len(self.groups) :]:
             if not all(parameter in self.flats for parameter in group):
                 return
-            own = {self.run.roster.number(parameter): self._sent(parameter) for parameter in group}
+            own = {
+                self.run.roster.number(parameter): self.encode(parameter, self.flats[parameter]) for parameter in group
+            }
             self.sent |= own
             meter.gradient([one.square for one in own.values()])
             last = len(self.groups) == len(self.run.groups) - 1
-            going = send(self.run, list(own.values()), self._tail() if last else None)
-            meter.sent(going.nbytes, going.copies)
-            self.groups.append(going)
+            self.groups.append(send(self.run, list(own.values()), self._tail() if last else None))
+
+    def _send_factors(self) -> None:
+        """Second rounds. Waiting is safe in the body of the last hook only: inside a future's callback gloo would hang."""
+        for group, going in zip(self.run.groups, self.groups):
+            own = [self.sent[self.run.roster.number(parameter)] for parameter in group]
+            if any(isinstance(one, SentMatrix) for one in own):
+                going.future.wait()
+                self.factors.append(send(self.run, seconds(own), None))
 
     def _tail(self) -> Tensor:
-        riders = self.run.meter.riders(self._local_norm())
+        meter, earlier = self.run.meter, self.run.earlier
+        # What an earlier message is part of is at most as large as the sum of both norms.
+        riders = meter.riders(meter.local_norm + meter.norms[self.run.rank] if earlier.added_to else meter.local_norm)
         if not self.settings.remembers:
             return norms.tail(riders)
         squares = [self.sent[number].square.to(riders.device) for number in range(len(self.sent))]
         return norms.tail(riders, torch.stack(squares) != 0)
 
-    def _sent(self, parameter: Tensor) -> SentParameter:
-        flat, number = self.flats[parameter], self.run.roster.number(parameter)
-        kept = self.run.memories.of(number, flat)
-        codec, chain = self.settings.coding_for(parameter, begun=kept is not None)
-
-        def draw(worker: int | None) -> Draw:
-            return drawer(flat, self.settings.seed, self.step, number, worker)
-
-        channel = Channel(codec, self.run.workers, self.settings.shared, draw)
-        return sent(channel, flat, self.run.rank, self.scale, chain, kept)
-
-    def _local_norm(self) -> Tensor:
-        """Of this worker's gradient; what an earlier message is part of is at most as large as the sum of both norms."""
-        meter = self.run.meter
-        return meter.local_norm + meter.norms[self.run.rank] if self.run.earlier.added_to else meter.local_norm
-
-    def _measure(self) -> None:
-        """All messages have arrived; those beyond the range of their type spoil the norms, so that all workers skip the step."""
-        tails, sent = self.groups[-1].tails(), self.sent.values()
-        took_part = self._took_part(tails)
-        self.run.earlier.give_back()
-        spoiled = torch.stack([_zero_or_nan(one.flat) for one in sent if len(one.flat)]).sum()
-        reached = norms.norms(tails) + spoiled.to(tails.device)
-        if took_part is not None:
-            sendings = {number: one.sending for number, one in self.sent.items()}
-            self.run.memories.commit(sendings, took_part & reached.isfinite().all())
-        lost = [one.lost for one in sent if one.lost is not None]
-        self.run.meter.end(reached, norms.losses(tails), lost, [one.sending.square for one in sent])
-
-    def _took_part(self, tails: Tensor) -> Tensor | None:
-        """With memory, which parameters have a gradient; the others have no message."""
-        if not self.settings.remembers:
-            return None
-        took_part = norms.used(tails, len(self.sent))
-        for number, here in enumerate(took_part.unbind()):
+    def _clear_unused(self, tails: Tensor) -> None:
+        """A parameter whose gradient is 0 on all workers has no message: DDP would drop it, and a memory would lose it."""
+        for number, here in enumerate(norms.used(tails, len(self.sent)).unbind()):
             _clear(self.sent[number].flat, here)
-        return took_part
+
+    def _measure(self, tails: Tensor) -> None:
+        """All messages have arrived; those beyond the range of their type spoil the norms, so that all workers skip the step."""
+        sent = self.sent.values()
+        found = norms.norms(tails) + torch.stack([zero_or_nan(one.flat) for one in sent if len(one.flat)]).sum()
+        if self.settings.remembers:
+            counts = norms.used(tails, len(sent)) & found.isfinite().all()
+            self.run.memories.commit({number: one.sending for number, one in self.sent.items()}, counts)
+        lost = [one.lost for one in sent if one.lost is not None]
+        self.run.meter.end(found, norms.losses(tails), lost, [one.sending.square for one in sent])
 
     def _open_gates(self) -> None:
         # Also after an error: DDP waits for the first bucket first, and would wait for ever.
@@ -167,12 +178,6 @@ def _clear(flat: Tensor, unless: Tensor) -> None:
 def _flats(bucket: Bucket) -> list[tuple[Tensor, Tensor]]:
     parameters = bucket.parameters()
     return list(zip(parameters, bucket.buffer().split([parameter.numel() for parameter in parameters])))
-
-
-def _zero_or_nan(values: Tensor) -> Tensor:
-    """0 (float64), or NaN if not all values are finite."""
-    low, high = values.aminmax()
-    return (low * 0 + high * 0).double()
 
 
 def _devices(buffer: Tensor) -> list[int | str | torch.device] | None:

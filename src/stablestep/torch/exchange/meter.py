@@ -81,6 +81,15 @@ class Meter:
         self.bytes += payload * copies
 
     @property
+    def square(self) -> Tensor:
+        """‖g‖² of what was sent so far."""
+        return self._square
+
+    def whole(self, square: Tensor) -> None:
+        """‖g‖² of the whole gradient, of which this worker has a shard."""
+        self._square = square
+
+    @property
     def local_norm(self) -> Tensor:
         """This worker's gradient norm, once all buckets were seen."""
         return self._square.sqrt() / self.scale
@@ -91,7 +100,7 @@ class Meter:
         return torch.stack([norm, torch.as_tensor(loss, dtype=norm.dtype, device=norm.device)])
 
     def end(self, norms: Tensor, losses: Tensor, squared_errors: list[Tensor], squares: list[Tensor]) -> None:
-        """All workers' norms and losses [N] have arrived, and ‖C(p) − p‖² and ‖p‖² of what this worker compressed of each parameter are known."""
+        """All workers' norms and losses [N] have arrived; ‖C(p) − p‖² and ‖p‖² are those of what this worker compressed."""
         self._pending = torch.stack([norms, losses])
         self._lost, self._compressed = torch.stack(squared_errors).sum(), torch.stack(squares).sum()
         self.poison = norms.sum() * 0

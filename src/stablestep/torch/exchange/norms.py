@@ -1,4 +1,4 @@
-"""What ends the last payload of a backward, exact in any type: each worker's gradient norm and loss, and which of its gradients are not 0."""
+"""What ends the last payload of a backward, exact in any type: each worker's gradient norm, its loss, and which gradients are not 0."""
 
 import torch
 

@@ -33,6 +33,10 @@ class Codec(abc.ABC):
     def __reduce__(self):
         return type(self), (self.compressor,)  # a cache cannot be pickled
 
+    def shaped(self, shape: tuple[int, ...]) -> "Codec":
+        """The codec of a parameter of this shape."""
+        return self
+
     def plan(self, draw: Draw, dim: int) -> Any:
         """What the randomness decides before the gradient is seen; here nothing."""
         return draw

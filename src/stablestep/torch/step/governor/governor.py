@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.distributed.tensor import DTensor
 
 from stablestep.errors import flag, positive, require, shown
 from stablestep.torch.step.base import Rule, Seen
@@ -44,8 +45,9 @@ class Governor(Rule):
     From what all workers know after the one exchange (their norms, the mean message, their losses, the last update), in this order:
 
     1. A worker's norm out of all proportion (see `NormWatch`): the step is left out, the optimizer untouched.
-    2. The loss, if `HookState.note` was called before backward (see `LossWatch`): an alarm puts the parameters back to the last good copy,
-       clears the optimizer's state and multiplies the factor by .35; if the loss is as bad there, the data were at fault, and the step is left out.
+    2. The loss, if `HookState.note` was called before backward (see `LossWatch`): an alarm puts the parameters back to the last good
+       copy, clears the optimizer's state and multiplies the factor by .35; if the loss is as bad there, the data were at fault, and the
+       step is left out.
     3. Pflug's sign test (see `SignTest`) multiplies the factor by .6.
     4. A message longer than three times the usual one is cut, and so is an update longer than cap · ‖x‖.
 
@@ -78,6 +80,10 @@ class Governor(Rule):
         return self.losses.factor
 
     def admits(self, seen: Seen) -> bool:
+        require(
+            not any(isinstance(parameter, DTensor) for parameter in seen.parameters),
+            "the governor looks at whole parameters, but this model's are sharded; use another rule, such as Clip.",
+        )
         if self.restored:
             self.copies.place(seen.parameters)
             self.restored = False
