@@ -23,10 +23,10 @@ class Blockwise(Biased):
     scaled sign by blocks. Bits: `bits` · d + 32 for each class of each block. The last block may be shorter.
 
     What is lost is the spread within the classes, ‖C(g) − g‖² = ‖g‖² − Σ n_c μ_c², in a block of n at most (1 − α)‖g‖² with
-    α = max(1/n, 1/(τ + (n + τ)²/(4τn)) for any limit τ): let R be Σ n_c μ_c² for the two classes above and below τm, which more classes only
-    increase. Below, Σ g² ≤ τm‖g‖₁ = τ‖g‖₁²/n ≤ τR. Above are k coordinates of sum S ≤ nm, none above S − τm(k − 1), so that
-    Σ g² ≤ S(S − τm(k − 1)) ≤ (S²/k) k(n − τ(k − 1))/n ≤ R (n + τ)²/(4τn). Vectors that lose almost as much exist (2 bits: 1 − 8.1/n); for
-    Gaussian coordinates .36, .12 and .017 are lost with 1, 2 and 4 bits (measured).
+    α = max(1/n, 1/(τ + (n + τ)²/(4τn)) for any limit τ). Let R be Σ n_c μ_c² for the two classes above and below τm, which more classes
+    only increase. Below, Σ g² ≤ τm‖g‖₁ = τ‖g‖₁²/n ≤ τR. Above are k coordinates of sum S ≤ nm, none above S − τm(k − 1), so that
+    Σ g² ≤ S(S − τm(k − 1)) ≤ (S²/k) k(n − τ(k − 1))/n ≤ R (n + τ)²/(4τn). Vectors that lose almost as much exist (2 bits: 1 − 8.1/n);
+    for Gaussian coordinates .36, .12 and .017 are lost with 1, 2 and 4 bits (measured).
 
     Args:
         bits: of each coordinate: 1, 2 or 4.
