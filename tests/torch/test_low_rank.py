@@ -27,7 +27,7 @@ from tests.torch.test_memory_hook import same
 
 RANKS = (1, 2, 4)
 SHAPES = [(40, 6), (40,), (20, 40), (20,), (1, 20), (1,)]  # of the perceptron
-NORM = 8  # bytes
+NORM = 16  # bytes
 
 
 class Matrices:

@@ -214,12 +214,12 @@ def bytes_are_those_across_replicas(rank, workers, folder):
     run.train(rank, range(2))
     shards = sum(parameter.to_local().numel() > 0 for parameter in run.model.parameters())
     found = run.state.telemetry()
-    assert found["bytes_payload"] == shards * (4 + 8) + 8 and found["bytes_sent"] == found["bytes_payload"]
+    assert found["bytes_payload"] == shards * (4 + 8) + 16 and found["bytes_sent"] == found["bytes_payload"]
     run = Run(mesh, c.RandK(fraction=0.5))
     run.train(rank, range(2))
     numbers = sum(max(1, round(p.to_local().numel() / 2)) for p in run.model.parameters() if p.to_local().numel())
     found = run.state.telemetry()
-    assert found["bytes_payload"] == 8 * numbers + 8 and found["bytes_sent"] == 8 * numbers + 8
+    assert found["bytes_payload"] == 8 * numbers + 16 and found["bytes_sent"] == 8 * numbers + 16
 
 
 def a_grad_scaler_backs_off_everywhere(rank, workers, folder):
