@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from stablestep.compressor import EF21, Compressor, ErrorFeedback, LocalClip, Momentum
-from stablestep.errors import InvalidInput, at_least_zero, flag, require
+from stablestep.errors import InvalidInput, at_least_zero, flag, instance, require
 from stablestep.problem import Problem, Quadratic
 from stablestep.server import HeavyBall
 from stablestep.setup import Setup
@@ -82,6 +82,21 @@ def described(c: Constants, setup: Setup, normalized: bool = False) -> Constants
         )
     feeding = {"omega": 0.0} if memory.get("alpha") is not None else {}
     return replace(c, **memory, **feeding)
+
+
+def constants_at(
+    setup: Setup, gradient_norm: float, L1: float | None, given: Constants | None, normalized: bool = False, x0=None
+) -> Constants:
+    """The constants to ask results with at a gradient norm: those given, with the setup's memory, else the setup's own.
+
+    Raises:
+        InvalidInput: where L1 and constants are both given, constants are none of this setup, or no theorem knows it.
+    """
+    if given is not None:
+        require(L1 is None, f"L1 is {L1}, but constants hold an L1 of their own; give one or the other.")
+        return described(instance("constants", given, Constants, "theorem.Constants(L0=1, …)"), setup, normalized)
+    pair: dict[str, Any] = {"gradient_norm": gradient_norm} if L1 is None else {"L1": L1}
+    return constants(setup, x0=x0, normalized=normalized, **pair)
 
 
 def _smoothness(setup: Setup, L1: float | None, gradient_norm: float | None) -> dict[str, Any]:
