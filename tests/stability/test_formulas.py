@@ -65,7 +65,9 @@ def test_theorem_of_momentum_is_a_step_of_the_method():
 
 def test_theorem_with_given_constants():
     """2/((L0 + L1 G)(1 + A/N) + L1 B/N) of those given, for an f that knows no pair; the setup's memory is filled in."""
-    unknown = Setup(Function(lambda x: jnp.sum(x**4) / 4, dim=3), Agents(5, Gaussian(0.1, 0.2), RandomSparsification(4.0)))
+    unknown = Setup(
+        Function(lambda x: jnp.sum(x**4) / 4, dim=3), Agents(5, Gaussian(0.1, 0.2), RandomSparsification(4.0))
+    )
     c = Constants(L0=0.5, L1=3.0, dim=3, count=5, omega=4.0, sigma0_sq=0.01, sigma1_sq=0.04)
     A, B, norm = 4 + 3 * 0.04 * 5, 3 * 0.01 * 5, np.linalg.norm(X0**3)
     expected = 2 / ((0.5 + 3 * norm) * (1 + A / 5) + 3 * B / 5)
