@@ -37,14 +37,12 @@ def by_all_masks(eta, steps):
     second = np.outer(start := np.concatenate([X0, np.zeros(4), [1.0]]), start)
     yield second
     for _ in range(steps):
-        second = sum(
-            chance * (step @ second @ step.T + spread) for chance, step, spread in map(lambda w: _of(eta, w), _masks())
-        )
+        second = sum(chance * (step @ second @ step.T + spread) for chance, step, spread in _all(eta))
         yield second
 
 
-def _masks():
-    return product((0.0, 1.0), repeat=2)
+def _all(eta):
+    return [_of(eta, drawn) for drawn in product((0.0, 1.0), repeat=2)]
 
 
 def _of(eta, drawn):
@@ -78,7 +76,7 @@ def test_the_edge_by_all_masks():
     found = critical_step(clients(ErrorFeedback(MASK)), x0=1.0, method="moments")
 
     def radius(eta):
-        maps = [(chance, step[:6, :6]) for chance, step, _ in map(lambda w: _of(eta, w), _masks())]
+        maps = [(chance, step[:6, :6]) for chance, step, _ in _all(eta)]
         return np.max(np.abs(np.linalg.eigvals(sum(chance * np.kron(step, step) for chance, step in maps))))
 
     assert radius(found.step) == pytest.approx(1.0, abs=1e-8) and found.step < found.details["first_moment"]

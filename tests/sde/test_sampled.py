@@ -105,7 +105,7 @@ def test_a_sampled_mean(seed):
     with assert_fails("the gradient"):
         assert_mean(found, -np.asarray(X))
     for kind in ("classic", "new", "flip"):
-        with pytest.raises(InvalidInput, match='how the mean message changes with x.*use "first"'):
+        with pytest.raises(InvalidInput, match=r'how the mean message changes with x.*use "first"'):
             model(top, kind, STEP, samples=100)
 
 
