@@ -23,7 +23,7 @@ CASES = [
     (c.Momentum(c.Sign(), beta=0.9), "own"),
     (c.ErrorFeedback(c.QSGD(4)), "own"),
 ]
-NORM = 8  # bytes
+NORM = 16  # bytes
 
 
 class Run:

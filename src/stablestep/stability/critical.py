@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable
 
-from stablestep.errors import InvalidInput, nearest
+from stablestep.errors import InvalidInput, nearest, shown
 from stablestep.setup import Setup
 from stablestep.stability.formulas import coordinate_wise, loss_model, theorem
 from stablestep.stability.lyapunov import lyapunov
@@ -37,7 +37,8 @@ def critical_step(setup: Setup, *, x0, method: str = "rollouts", seed: int = 0, 
     Args:
         x0: a number, a vector of length d, or a function of a JAX key.
         options: of the method: `rollouts(members, steps, longest, tolerance, blown)`, `simulation(steps, runs, quantile, tolerance,
-            blown)`, `lyapunov(runs, steps)`, `one-step(samples)`, `one-step-log(samples)`, `theorem(L1)`.
+            blown)`, `lyapunov(runs, steps)`, `one-step(samples)`, `one-step-log(samples)`, `theorem(L1,
+            constants)`, where constants take the place of the setup's own.
 
     A run has failed, to "rollouts" and "simulation", where its mean f over the last fifth of its steps lies above f(x0), or where f − f*
     has passed `blown` = 1000 times its start on the way (f where the infimum f* is unknown); the threshold is a choice, and moves an edge
@@ -53,7 +54,7 @@ def critical_step(setup: Setup, *, x0, method: str = "rollouts", seed: int = 0, 
     (0.5, 'exact')
     """
     if not isinstance(method, str) or method not in METHODS:
-        raise InvalidInput(f'there is no method "{method}". {nearest(str(method), METHODS)}')
+        raise InvalidInput(f"there is no method {shown(str(method))}. {nearest(str(method), METHODS)}")
     chosen = METHODS[method]
     known = list(inspect.signature(chosen).parameters)[1:]
     for name in options:

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from stablestep.compressor import EF21, Compressor, ErrorFeedback, LocalClip, Momentum
-from stablestep.errors import InvalidInput, at_least_zero, flag, require
-from stablestep.problem import Problem, Quadratic
+from stablestep.errors import InvalidInput, at_least_zero, flag, instance, numbers, require
+from stablestep.problem import Problem
 from stablestep.server import HeavyBall
 from stablestep.setup import Setup
+from stablestep.theorem.apart import dissimilarity_of
 from stablestep.theorem.constants import Constants
 
 
@@ -30,7 +31,7 @@ def constants(
         L1: which pair of the problem's curve to use.
         gradient_norm: or: the pair that is best at this gradient norm.
         x0: a number or a vector; f(x0) − f* is then the initial gap, where the minimum is known.
-        dissimilarity: (𝔅², ζ²) of clients that have data of their own, where it is not known (quadratics about one point have theirs);
+        dissimilarity: (𝔅², ζ²) of clients that have data of their own, where it is not known (affine gradients have theirs);
             `estimate.dissimilarity` measures it.
         normalized: whether the steps are divided by the norm of the direction, which is a matter of the schedule.
 
@@ -48,18 +49,33 @@ def constants(
     >>> found.memory, found.beta, found.speed
     ('HeavyBall', 0.75, 4.0)
     """
+    instance("setup", setup, Setup, "Setup(problem, Agents(4))")
     require((L1 is None) != (gradient_norm is None), "give either L1 or gradient_norm, to choose the pair (L0, L1).")
-    signs = {_inmost(group.compressor).is_sign for group in setup.groups}
-    require(len(signs) == 1, "groups mix signs and unbiased messages, for which no theorem is stated; use one of them.")
+    signs = sends_signs(setup)
     return Constants(
         **_smoothness(setup, L1, gradient_norm),
         **_clients(setup, dissimilarity),
         **_memory(setup, flag("normalized", normalized)),
-        dim=setup.dim,
-        count=setup.count,
+        **_messages(setup),
         initial_gap=_gap(setup, x0),
-        **(_scales(setup) if signs == {True} else _variances(setup, normalized)),
+        **(_scales(setup) if signs else _variances(setup, normalized)),
     )
+
+
+def sends_signs(setup: Setup) -> bool:
+    """Whether messages are signs; raises `InvalidInput` where groups mix signs with others."""
+    signs = {_inmost(group.compressor).is_sign for group in setup.groups}
+    require(len(signs) == 1, "groups mix signs and unbiased messages, for which no theorem is stated; use one of them.")
+    return signs.pop()
+
+
+def without_noise(setup: Setup, normalized: bool = False) -> dict[str, Any]:
+    """The constants that no estimate can give: what a setup sends, and what it remembers.
+
+    Raises:
+        InvalidInput: for a compressor that no theorem knows.
+    """
+    return _messages(setup) | _memory(setup, normalized)
 
 
 def described(c: Constants, setup: Setup, normalized: bool = False) -> Constants:
@@ -68,6 +84,8 @@ def described(c: Constants, setup: Setup, normalized: bool = False) -> Constants
     Raises:
         InvalidInput: if they are of another number of agents or coordinates, or of another memory.
     """
+    instance("setup", setup, Setup, "Setup(problem, Agents(4))")
+    instance("constants", c, Constants, "theorem.Constants(L0=1, L1=0, dim=10)")
     for name, given, own in (("count", c.agents, setup.count), ("dim", c.dim, setup.dim)):
         require(
             given == own, f"constants have {name} = {given}, but the setup has {own}; give constants of this setup."
@@ -82,6 +100,21 @@ def described(c: Constants, setup: Setup, normalized: bool = False) -> Constants
         )
     feeding = {"omega": 0.0} if memory.get("alpha") is not None else {}
     return replace(c, **memory, **feeding)
+
+
+def constants_at(
+    setup: Setup, gradient_norm: float, L1: float | None, given: Constants | None, normalized: bool = False, x0=None
+) -> Constants:
+    """The constants to ask results with at a gradient norm: those given, with the setup's memory, else the setup's own.
+
+    Raises:
+        InvalidInput: where L1 and constants are both given, constants are none of this setup, or no theorem knows it.
+    """
+    if given is not None:
+        require(L1 is None, f"L1 is {L1}, but constants hold an L1 of their own; give one or the other.")
+        return described(given, setup, normalized)
+    pair: dict[str, Any] = {"gradient_norm": gradient_norm} if L1 is None else {"L1": L1}
+    return constants(setup, x0=x0, normalized=normalized, **pair)
 
 
 def _smoothness(setup: Setup, L1: float | None, gradient_norm: float | None) -> dict[str, Any]:
@@ -120,32 +153,13 @@ def _clients(setup: Setup, given: tuple[float, float] | None) -> dict[str, Any]:
         not split,
         'groups of data of their own have mask="shared", each its own mask, for which no theorem is stated; use mask="own".',
     )
-    return {"dissimilarity": _quadratics(own, [group.count / setup.count for group in setup.groups])}
-
-
-def _quadratics(problems: list[Problem], weights: list[float]) -> tuple[float, float]:
-    """(𝔅², 0) of quadratics about one point: 𝔅² is the largest eigenvalue of H⁻¹ (mean H_i²) H⁻¹, H the mean of H_i."""
-    known = all(isinstance(problem, Quadratic) for problem in problems)
-    matrices = [_full(np.asarray(problem.matrix, float)) for problem in problems if isinstance(problem, Quadratic)]
-    mean = sum(weight * matrix for weight, matrix in zip(weights, matrices)) if known else np.zeros((1, 1))
-    require(
-        known and np.linalg.cond(mean) < 1e12,
-        "groups have problems of their own, but how far their gradients differ is not known; give dissimilarity=(𝔅², ζ²), "
-        "which estimate.dissimilarity measures, or use one problem.",
-    )
-    squares = sum(weight * matrix @ matrix for weight, matrix in zip(weights, matrices))
-    inverse = np.linalg.inv(mean)
-    return max(1.0, float(np.linalg.eigvalsh(inverse @ squares @ inverse)[-1])), 0.0
-
-
-def _full(matrix: np.ndarray) -> np.ndarray:
-    return np.diag(matrix) if matrix.ndim == 1 else matrix
+    return {"dissimilarity": dissimilarity_of(own, [group.count / setup.count for group in setup.groups])}
 
 
 def _gap(setup: Setup, x0) -> float | None:
     if x0 is None or setup.problem.minimum is None:
         return None
-    given = np.asarray(x0, float)
+    given = numbers("x0", x0)
     require(
         given.shape in ((), (setup.dim,)),
         f"x0 has shape {given.shape}, but must be a number or a vector of length {setup.dim}.",
@@ -199,20 +213,29 @@ def _inmost(compressor: Compressor) -> Compressor:
 def _variances(setup: Setup, normalized: bool) -> dict[str, Any]:
     variances = [group.noise.affine_variance(setup.dim) for group in setup.groups]
     counts = [group.count for group in setup.groups]
+    found = {
+        "sigma0_sq": np.repeat([variance[0] for variance in variances], counts),
+        "sigma1_sq": np.repeat([variance[1] for variance in variances], counts),
+    }
+    return found | (_shape(setup) if normalized else {})
+
+
+def _messages(setup: Setup) -> dict[str, Any]:
+    """d, N, and of messages that are no signs every agent's ω."""
+    size = {"dim": setup.dim, "count": setup.count}
+    if sends_signs(setup):
+        return size
     masks = {group.shared for group in setup.groups if not group.compressor.deterministic}
     require(
         len(masks) <= 1, 'groups mix mask="own" and mask="shared", for which no theorem is stated; use one of them.'
     )
     plain = [_inmost(group.compressor) for group in setup.groups]
     omegas = [0.0 if isinstance(one, (ErrorFeedback, EF21)) else one.omega(setup.dim) for one in plain]
-    found = {
-        "omega": np.repeat(omegas, counts),
-        "sigma0_sq": np.repeat([variance[0] for variance in variances], counts),
-        "sigma1_sq": np.repeat([variance[1] for variance in variances], counts),
+    return size | {
+        "omega": np.repeat(omegas, [group.count for group in setup.groups]),
         "shared_mask": masks == {True} and any(omegas),
         "masks": all(one.linear for one in plain if not isinstance(one, (ErrorFeedback, EF21))),
     }
-    return found | (_shape(setup) if normalized else {})
 
 
 def _shape(setup: Setup) -> dict[str, Any]:

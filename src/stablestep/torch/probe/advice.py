@@ -11,6 +11,7 @@ from rich.console import Console, Group
 from stablestep.claim import plain
 from stablestep.errors import InvalidInput
 from stablestep.estimate import AffineVariance, Estimate, Smoothness, Tail
+from stablestep.files import write_files
 from stablestep.stability.start_point import CriticalStep
 from stablestep.theorem import Constants
 from stablestep.torch.probe import picture, table
@@ -201,7 +202,7 @@ def _vars(found: CriticalStep | None) -> dict[str, Any] | None:
 
 def _written(path: Path, content: bytes) -> Path:
     try:
-        path.write_bytes(content)
+        write_files({path: content})
     except OSError as error:
         raise InvalidInput(f'"{path}" cannot be written: {error.strerror}. Choose a folder that exists.') from error
     return path

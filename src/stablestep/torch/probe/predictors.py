@@ -1,7 +1,6 @@
 """How large may a constant step of SGD be from here: predictors that need a model and batches only."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,12 +10,14 @@ from jaxtyping import Bool, Float
 from stablestep.errors import require
 from stablestep.estimate import of_mean
 from stablestep.stability.ladder import edge
+from stablestep.stability.root import bisect, bracket
 from stablestep.stability.start_point import BLOWN, CriticalStep, symmetric
 from stablestep.torch.probe.workers import Workers
 
 Tensor = torch.Tensor
 _MODEL, _SLOPE, _ONE, _ROLL = range(10, 14)  # names of randomness
 MESSAGES = 16
+TRIES = 12  # factors of two away from a guess
 LOOKS = 5  # at the loss, in the last fifth of a run
 EDGE = "half of the runs from here have blown up, or have a mean loss over their last fifth above the first loss"
 
@@ -48,14 +49,12 @@ def _ratio(slopes: Float[np.ndarray, " k"], bent: Float[np.ndarray, " k"], defin
 def one_step_log(workers: Workers, guess: float, messages: int = MESSAGES) -> CriticalStep:
     """The largest h with E log f(x − hM)/f(x) ≤ 0 on real messages, by doubling from `guess` and bisection."""
     definition, grown = "the largest h with E log f(x − hM)/f(x) ≤ 0", _LogGrowth(workers, messages)
-    low, high = _bracket(grown.mean, math.log(guess))
+    low, high = bracket(grown.over, math.log(guess), far=TRIES)
     grown.restart()
     if not math.isfinite(high) or not math.isfinite(low):
         step = math.inf if math.isinf(high) else 0.0
         return CriticalStep(step, step, step, "never", "one-step-log", definition, grown.cost)
-    while high - low > 0.02:
-        middle = (low + high) / 2
-        low, high = (middle, high) if grown.mean(middle) <= 0 else (low, middle)
+    low, high = bisect(grown.over, low, high, tolerance=0.02)
     below, above = grown(low - 0.1), grown(high + 0.1)
     grown.restart()
     slope = float(above.mean() - below.mean()) / (high - low + 0.2)
@@ -85,8 +84,9 @@ class _LogGrowth:
             found.append(_log_ratio(self.landscape.value(), self.first))
         return np.array(found)
 
-    def mean(self, log_step: float) -> float:
-        return float(self(log_step).mean())
+    def over(self, log_step: float) -> bool:
+        """Whether the loss grows."""
+        return float(self(log_step).mean()) > 0
 
     def restart(self) -> None:
         """Back to the start."""
@@ -96,22 +96,6 @@ class _LogGrowth:
 def _log_ratio(value: float, first: float) -> float:
     """A loss that is not finite counts as e⁴⁰ times the first."""
     return math.log(max(value, 1e-300) / first) if math.isfinite(value) else 40.0
-
-
-def _bracket(mean: Callable[[float], float], centre: float) -> tuple[float, float]:
-    """log h below and above the root; ∓∞ where none is found within a factor 4096."""
-    low = high = centre
-    upward = mean(centre) <= 0
-    for _ in range(12):
-        if upward:
-            low, high = high, high + math.log(2)
-            if mean(high) > 0:
-                return low, high
-        else:
-            low, high = low - math.log(2), low
-            if mean(low) <= 0:
-                return low, high
-    return (low, math.inf) if upward else (-math.inf, high)
 
 
 @dataclass(frozen=True)

@@ -101,12 +101,12 @@ def _advice(
         tail=heavy,
         omega=_omega(found.points),
         stated_omega=workers.omega if workers.unbiased else None,
-        limits=(*limits(workers, found, predictor, steps), theory.limit(workers, constants, descent)),
+        limits=(*limits(workers, found, predictor, steps), theory.limit(constants, descent)),
         predictor=predictor,
         constants=constants,
-        normalization=theory.normalization(workers, constants),
-        bearable_omega=theory.bearable(workers, constants, here),
-        omega_at_lr=None if lr is None else theory.allowing(workers, constants, here, lr),
+        normalization=theory.normalization(constants),
+        bearable_omega=theory.bearable(constants, here),
+        omega_at_lr=None if lr is None else theory.allowing(constants, here, lr),
         links=tuple(links(step_cost(workers), link if link is not None else measured_rate(workers))),
     )
 

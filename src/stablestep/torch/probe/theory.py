@@ -4,20 +4,13 @@ import math
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-from scipy.special import ndtri, stdtrit
-
 from stablestep.errors import InvalidInput
-from stablestep.estimate import AffineVariance, Smoothness, Tail
+from stablestep.estimate import AffineVariance, Smoothness, Tail, scales
 from stablestep.stability.start_point import formula
-from stablestep.theorem import Constants, result
+from stablestep.theorem import Constants, covering
 from stablestep.torch.probe.advice import Limit
 from stablestep.torch.probe.survey import Point, Survey
 from stablestep.torch.probe.workers import Workers
-
-
-def _name(workers: Workers) -> str:
-    return "4.3" if workers.signs else "4.2"
 
 
 def constants(
@@ -46,55 +39,49 @@ def constants(
 def _scales(found: Survey, heavy: Tail | None) -> dict[str, Any]:
     """The scale of Student-t noise with this ν, from the median of |r| of each coordinate: the smallest and the largest."""
     nu = math.inf if heavy is None else heavy.nu.value
-    residuals = np.abs(found.samples - np.median(found.samples, axis=0))
-    scale = np.median(residuals, axis=0) / (ndtri(0.75) if math.isinf(nu) else stdtrit(nu, 0.75))
-    alive = scale[scale > 0]
-    low, high = (float(alive.min()), float(alive.max())) if len(alive) else (0.0, 0.0)
+    low, high = scales(found.samples, nu)
     return {"nu": nu, "scale_min": low, "scale_max": high}
 
 
-def limit(workers: Workers, c: Constants | None, descent: list[Point]) -> Limit:
+def limit(c: Constants | None, descent: list[Point]) -> Limit:
     """The theorem's limit where the gradient on the descent is largest, and the η0 that keeps it at every point; or why there is none."""
     if c is None:
         return Limit("theorem", None, None, "no theorem covers a biased compressor")
     try:
-        steps = [_step(workers, c, point.gradient_norm) for point in descent]
+        found = covering(c)
+        steps = [found.edge(c, point.gradient_norm) for point in descent]
     except InvalidInput as error:
         return Limit("theorem", None, None, str(error))
-    definition = f"the largest step that {result(_name(workers)).reference} allows on the descent (ε → 1)"
+    definition = f"the largest step that {found.reference} allows on the descent (ε → 1)"
     normalized = min(step * (1 + point.mean_norm) for step, point in zip(steps, descent))
     constant, eta0 = (formula(step, "theorem", definition, 0) for step in (min(steps), normalized))
     return Limit("theorem", constant, eta0)
 
 
-def _step(workers: Workers, c: Constants, norm: float) -> float:
-    at = result(_name(workers))
-    return at.step_limit(c, norm, None) if workers.signs else 2 * at.step_limit(c, norm, 0.5)
-
-
-def normalization(workers: Workers, c: Constants | None) -> tuple[float, float] | None:
+def normalization(c: Constants | None) -> tuple[float, float] | None:
     """(a, b) of the safe step 1/(a + b‖∇f‖) at ε = ½, if there is one."""
     try:
-        return None if c is None else result(_name(workers)).normalization(c, 0.5)
+        return None if c is None else covering(c).normalization(c, 0.5)
     except (InvalidInput, ZeroDivisionError):
         return None
 
 
-def bearable(workers: Workers, c: Constants | None, norm: float) -> float | None:
+def bearable(c: Constants | None, norm: float) -> float | None:
     """The ω that halves the limit at this gradient norm, against ω = 0."""
-    offset, growth = _inverse(workers, c, norm)
+    offset, growth = _inverse(c, norm)
     return offset / growth if growth > 0 else None
 
 
-def allowing(workers: Workers, c: Constants | None, norm: float, lr: float) -> float | None:
+def allowing(c: Constants | None, norm: float, lr: float) -> float | None:
     """The largest ω at which the limit at this gradient norm is `lr`; 0 if none is."""
-    offset, growth = _inverse(workers, c, norm)
+    offset, growth = _inverse(c, norm)
     return max(0.0, (1 / lr - offset) / growth) if growth > 0 else None
 
 
-def _inverse(workers: Workers, c: Constants | None, norm: float) -> tuple[float, float]:
+def _inverse(c: Constants | None, norm: float) -> tuple[float, float]:
     """1/limit = offset + growth · ω, as ε → 1; no growth where ω means nothing."""
-    if c is None or workers.signs:
+    if c is None or c.signs:
         return 0.0, 0.0
-    none, one = (1 / _step(workers, replace(c, omega=omega), norm) for omega in (0.0, 1.0))
+    with_omega = (replace(c, omega=omega) for omega in (0.0, 1.0))
+    none, one = (1 / covering(one).edge(one, norm) for one in with_omega)
     return none, one - none
