@@ -92,7 +92,7 @@ def a_loss_of_one_branch(rank, workers, folder):
         loss(model, batch(rank, 1)).backward()
         assert torch.equal(used.weight.grad, kept) and unused.weight.grad.any()
         norm = state.telemetry()["mean_norm"]
-        for step in range(3):
+        for _ in range(3):
             unused.weight.grad = unused.bias.grad = None
             loss(model, batch(rank, 1)).backward()
         assert torch.equal(used.weight.grad, kept) and state.telemetry()["mean_norm"] == pytest.approx(norm)

@@ -44,7 +44,9 @@ def test_every_codec_can_be_copied(name, way):
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_state_alone(way):
-    state = sst.HookState(c.QSGD(3), mask="own", seed=7, min_numel=5, group_bytes=99, scaler=torch.amp.GradScaler("cpu"))
+    state = sst.HookState(
+        c.QSGD(3), mask="own", seed=7, min_numel=5, group_bytes=99, scaler=torch.amp.GradScaler("cpu")
+    )
     again = WAYS[way](state)
     for name in ("seed", "shared", "min_numel", "group_bytes"):
         assert getattr(again.settings, name) == getattr(state.settings, name)
@@ -55,7 +57,9 @@ def test_a_state_alone(way):
 @pytest.mark.parametrize("way", WAYS)
 def test_an_optimizer_alone(name, way):
     x = torch.ones(3, requires_grad=True)
-    again = WAYS[way](sst.StableStep(AdamW([x], lr=0.3), sst.HookState(c.Sign()), RULES[name](), max_consecutive_skips=7))
+    again = WAYS[way](
+        sst.StableStep(AdamW([x], lr=0.3), sst.HookState(c.Sign()), RULES[name](), max_consecutive_skips=7)
+    )
     assert type(again.rule) is type(RULES[name]()) and again.max_consecutive_skips == 7
     assert again.param_groups[0]["lr"] == 0.3 and torch.equal(again.param_groups[0]["params"][0], x)
 
@@ -80,17 +84,22 @@ def copies_are_whole(rank, workers, folder):
                 each.zero_grad()
                 loss(each, batch(rank, 1)).backward()
             assert all(torch.equal(a.grad, b.grad) for a, b in zip(model.parameters(), again.parameters()))
-            assert fresh.telemetry() == state.telemetry() and copy.deepcopy(optimizer).hook_state.telemetry()["exchanges"] == 2
+            assert (
+                fresh.telemetry() == state.telemetry()
+                and copy.deepcopy(optimizer).hook_state.telemetry()["exchanges"] == 2
+            )
 
 
 def a_copy_that_nobody_registered_says_so(rank, workers, folder):
     model = wrapped(perceptron())
     state = sst.register(model, sst.HookState(c.Sign()))
-    twin, optimizer = copy.deepcopy((model, sst.StableStep(SGD(model.parameters(), lr=0.1), state, sst.rule.Constant())))
+    twin, optimizer = copy.deepcopy(
+        (model, sst.StableStep(SGD(model.parameters(), lr=0.1), state, sst.rule.Constant()))
+    )
     loss(twin, batch(rank, 0)).backward()
     with pytest.raises(InvalidInput, match="register the hook on the DDP model"):
         optimizer.step()
-    (_, kept), = twin._comm_hooks
+    ((_, kept),) = twin._comm_hooks
     sst.register(twin, kept)
     loss(twin, batch(rank, 1)).backward()
     optimizer.step()

@@ -81,7 +81,9 @@ def ignoring():
 
 
 def frozen_later():
-    model = DistributedDataParallel(nn.Sequential(nn.Linear(6, 20), nn.Linear(20, 1)).double(), find_unused_parameters=True)
+    model = DistributedDataParallel(
+        nn.Sequential(nn.Linear(6, 20), nn.Linear(20, 1)).double(), find_unused_parameters=True
+    )
     model.module[0].requires_grad_(False)
     return model
 
@@ -90,6 +92,11 @@ def frozen_before():
     model = nn.Sequential(nn.Linear(6, 20), nn.Linear(20, 1)).double()
     model[0].requires_grad_(False)
     return DistributedDataParallel(model)
+
+
+def exchange(model, state, rank):
+    sst.register(model, state)
+    loss(model, batch(rank, 0)).backward()
 
 
 def what_ddp_reduces_counts(rank, workers, folder):
@@ -109,12 +116,12 @@ def what_ddp_reduces_counts(rank, workers, folder):
         loss(model, batch(rank, 0)).backward()
         again.load_state_dict(state.state_dict())
         with pytest.raises(InvalidInput, match="belongs to other parameters"):
-            wrong = other()
-            sst.register(wrong, again)
-            loss(wrong, batch(rank, 0)).backward()
+            exchange(other(), again, rank)
     late = frozen_before()
     late.module[0].requires_grad_(True)
-    with pytest.raises(InvalidInput, match=r"2 parameters were frozen when.*never exchanges them; wrap the model after"):
+    with pytest.raises(
+        InvalidInput, match=r"2 parameters were frozen when.*never exchanges them; wrap the model after"
+    ):
         sst.register(late, sst.HookState(c.Sign()))
 
 
@@ -162,14 +169,10 @@ def wrappers_are_looked_through(rank, workers, folder):
 
 def advice_is_right(rank, workers, folder):
     with pytest.raises(InvalidInput, match="with 2 DistributedDataParallel models inside; register each"):
-        sst.register(
-            nn.ModuleList([DistributedDataParallel(perceptron()) for _ in range(2)]), sst.HookState(c.Sign())
-        )
+        sst.register(nn.ModuleList([DistributedDataParallel(perceptron()) for _ in range(2)]), sst.HookState(c.Sign()))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = DistributedDataParallel(
-            nn.Linear(6, 1), mixed_precision=_MixedPrecision(param_dtype=torch.bfloat16)
-        )
+        model = DistributedDataParallel(nn.Linear(6, 1), mixed_precision=_MixedPrecision(param_dtype=torch.bfloat16))
     with pytest.raises(InvalidInput, match=r"mixed_precision=….*hook of its own.*use torch\.autocast"):
         sst.register(model, sst.HookState(c.Sign()))
 
@@ -188,7 +191,7 @@ def unused_parameters_are_named(rank, workers, folder):
         state = sst.register(model, sst.HookState(c.Sign()))
         optimizer = sst.StableStep(SGD(model.parameters(), lr=0.1), state, sst.rule.Constant())
         loss(model, batch(rank, 0)).backward()
-        with pytest.raises(InvalidInput, match="2 of 4 parameters have no gradient.*find_unused_parameters=True"):
+        with pytest.raises(InvalidInput, match=r"2 of 4 parameters have no gradient.*find_unused_parameters=True"):
             optimizer.step()
 
 

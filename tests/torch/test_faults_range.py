@@ -47,7 +47,17 @@ def test_clipping_at_every_scale(scale):
     np.testing.assert_allclose(x.grad.numpy() / scale, [0.5, -1.0, 1.0, 2.0], rtol=1e-6)
 
 
-HOOKS = [(c.Identity(), "shared"), (c.TernGrad(), "own"), (c.QSGD(4), "own"), (c.Sign(), "own"), (c.ScaledSign(), "own"), (c.NaturalCompression(), "own"), (c.TopK(k=1), "own"), (c.RandK(k=2), "shared"), (c.RandK(k=2), "own")]
+HOOKS = [
+    (c.Identity(), "shared"),
+    (c.TernGrad(), "own"),
+    (c.QSGD(4), "own"),
+    (c.Sign(), "own"),
+    (c.ScaledSign(), "own"),
+    (c.NaturalCompression(), "own"),
+    (c.TopK(k=1), "own"),
+    (c.RandK(k=2), "shared"),
+    (c.RandK(k=2), "own"),
+]
 
 
 def train(compressor, mask, dtype, large):
@@ -69,7 +79,12 @@ def train(compressor, mask, dtype, large):
 def large_gradients_are_no_trouble(rank, workers, folder):
     """Their squares overflow, they themselves do not."""
     for compressor, mask in HOOKS:
-        for dtype, large in ((torch.float32, 1e20), (torch.float32, 1e30), (torch.bfloat16, 1e30), (torch.float16, 1e3)):
+        for dtype, large in (
+            (torch.float32, 1e20),
+            (torch.float32, 1e30),
+            (torch.bfloat16, 1e30),
+            (torch.float16, 1e3),
+        ):
             weight, _, found = train(compressor, mask, dtype, large if rank == 1 else 1.0)
             assert weight.isfinite().all() and found["skipped"] == 0 and math.isfinite(found["mean_norm"]), compressor
 

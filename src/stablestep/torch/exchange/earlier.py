@@ -12,9 +12,9 @@ class Earlier:
     """Mean messages that are still in the gradients, set aside while the new gradients are exchanged.
 
     Two backwards before one step (the two losses of a GAN's critic, accumulation without `no_sync`) make the gradient of the second one
-    the first mean message plus this worker's new gradient. Only the new part may be compressed: a compressed value would be compressed again,
-    and a sign be taken of a sum. So each parameter is looked at just before its gradient is accumulated. What an exchange has left there
-    goes aside, whatever clipping has made of it, and comes back when the new mean message is there.
+    the first mean message plus this worker's new gradient. Only the new part may be compressed: else a compressed value is compressed
+    again, and a sign taken of a sum. So each parameter is looked at just before its gradient is accumulated. What an exchange has left
+    there goes aside, whatever clipping has made of it, and comes back when the new mean message is there.
     """
 
     def __init__(self):

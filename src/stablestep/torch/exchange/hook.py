@@ -124,13 +124,19 @@ def _reduced(ddp: DistributedDataParallel) -> list[torch.Tensor]:
         InvalidInput: if DDP cannot exchange one of them.
     """
     trained = [parameter for parameter in ddp._module_parameters if parameter.requires_grad]
-    late = len(trained) - ddp.logger._get_ddp_logging_data().ints_map["num_parameter_tensors"]
+    late = len(trained) - _wrapped_count(ddp)
     require(
         late <= 0,
         f"{late} parameters were frozen when DistributedDataParallel wrapped the model, so it never exchanges them; "
         "wrap the model after requires_grad_(True).",
     )
     return trained
+
+
+def _wrapped_count(ddp: DistributedDataParallel) -> int:
+    """How many parameters DDP has taken when it wrapped the model."""
+    assert ddp.logger is not None
+    return ddp.logger._get_ddp_logging_data().ints_map["num_parameter_tensors"]
 
 
 def _check_new(state: HookState) -> None:

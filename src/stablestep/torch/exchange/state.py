@@ -26,8 +26,11 @@ class HookState:
     this worker's estimate and the mean of all; with warm=True the first message is the first gradient, in full. A skipped exchange changes
     no memory, and neither does one in which a parameter's gradient is 0 on all workers (unused or frozen there; its message is then 0).
 
-    A deep copy or a pickle, also as a part of its DDP model's, is a new state that goes on where this one was, as through `state_dict`. It has
-    no process group and no scaler, and torch does not hook the copied model again: to train it, `register` it.
+    A deep copy or a pickle, also as a part of its DDP model's, is a new state that goes on where this one was, as through `state_dict`,
+    without process group and scaler. torch does not hook a copied model again: to train it, `register` it.
+
+    Before one step there may be several backwards, also without `no_sync`: each sends what is new, its mean message is added to the
+    earlier ones in the gradients, and the norms add up too, until the gradients are set to zero or None.
 
     Args:
         compressor: of `stablestep.compressor`: Identity, RandomSparsification, RandK, QSGD, TernGrad, NaturalCompression, Sign,

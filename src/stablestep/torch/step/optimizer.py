@@ -46,9 +46,7 @@ class StableStep(Optimizer):
             steps were skipped, or a GradScaler is used that the hook does not know.
     """
 
-    def __init__(
-        self, optimizer: Optimizer, state: HookState, rule: Rule, max_consecutive_skips: int | None = 20
-    ):
+    def __init__(self, optimizer: Optimizer, state: HookState, rule: Rule, max_consecutive_skips: int | None = 20):
         require(
             isinstance(optimizer, Optimizer),
             f"optimizer is a {type(optimizer).__name__}, but must be a torch optimizer.",
@@ -63,24 +61,19 @@ class StableStep(Optimizer):
         rates = [float(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups]
         # The proportion of all rates is that of the first group that moves.
         first = next((number for number, rate in enumerate(rates) if rate), 0)
-        self.__setstate__(
-            {
-                "inner": optimizer,
-                "hook_state": state,
-                "rule": rule,
-                "max_consecutive_skips": most,
-                "initial_lr": rates[first],
-                "_first": first,
-                "defaults": dict(optimizer.defaults),
-            }
-        )
+        self.inner, self.hook_state, self.rule = optimizer, state, rule
+        self.max_consecutive_skips, self.initial_lr, self._first = most, rates[first], first
+        self._begin({"defaults": dict(optimizer.defaults)})
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: self.__dict__[name] for name in _KEPT}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        self._begin(state)
+
+    def _begin(self, attributes: dict[str, Any]) -> None:
         # Without Optimizer.__init__, which would copy the groups: this only makes the tables of hooks.
-        super().__setstate__(state)
+        super().__setstate__(attributes)
         self._used, self._warn_at = self.hook_state.serial, 1
         self._note()
 
@@ -151,8 +144,8 @@ class StableStep(Optimizer):
         many = f"{arrived.skipped} of {arrived.exchanges} steps"
         require(
             self.max_consecutive_skips is None or arrived.skipped_in_a_row < self.max_consecutive_skips,
-            f"{arrived.skipped_in_a_row} steps in a row were skipped ({many} of this run), since gradients or messages were not finite; the "
-            "parameters are those before: lower the learning rate, look at the data, or give a larger max_consecutive_skips.",
+            f"{arrived.skipped_in_a_row} steps in a row were skipped ({many} of this run), since gradients or messages were not finite; "
+            "the parameters are those before: lower the learning rate, look at the data, or give a larger max_consecutive_skips.",
         )
         if arrived.skipped >= self._warn_at:
             self._warn_at = 10 ** len(str(arrived.skipped))
@@ -195,10 +188,11 @@ class StableStep(Optimizer):
             InvalidInput: if the inner optimizer is no such one.
         """
         inner = getattr(self.inner, "consolidate_state_dict", None)
-        require(
-            inner is not None,
-            f"the inner optimizer is a {type(self.inner).__name__}, whose state is whole on every worker; leave consolidate_state_dict out.",
-        )
+        if inner is None:
+            raise InvalidInput(
+                f"the inner optimizer is of type {type(self.inner).__name__}, whose state is whole on every worker; "
+                "leave consolidate_state_dict out."
+            )
         inner(to)
 
     def state_dict(self) -> dict[str, Any]:  # type: ignore[override]

@@ -80,8 +80,8 @@ class LocalNorms(Rule):
     """h = η0/(1 + Ĝ), Ĝ the mean over workers of the norms of their own gradients (P Eq. 147).
 
     Args:
-        eta0: by default the first group's learning rate. A scheduler and other groups act in proportion: h = η0/(1 + Ĝ) · lr/(the initial lr
-            of the first group whose lr is not 0). With OneCycleLR, which starts far below it, η0 belongs to its peak, `max_lr`. A
+        eta0: by default the first group's learning rate. A scheduler and other groups act in proportion: h = η0/(1 + Ĝ) · lr/(initial lr of
+            the first group whose lr is not 0). With OneCycleLR, which starts far below it, η0 belongs to its peak, `max_lr`. A
             scheduler that goes beyond the initial lr makes steps beyond η0, which is said once.
 
     Raises:
@@ -104,7 +104,6 @@ class LocalNorms(Rule):
         )
         self._tell(seen.proportion)
         return self.eta0 / seen.initial_lr / (1 + seen.mean_norm)
-
 
     def _tell(self, proportion: float) -> None:
         if proportion > 1 + 1e-6 and not self._told:
@@ -161,7 +160,8 @@ class Clip(Rule):
     def factor(self, seen):
         norm = math.sqrt(sum(float(squared_norm(message.flatten())) for message in seen.messages))
         if norm > self.threshold:
-            torch._foreach_mul_(seen.messages, self.threshold / norm)
+            for message in seen.messages:
+                message.mul_(self.threshold / norm)
         return 1.0
 
 

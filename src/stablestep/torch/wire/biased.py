@@ -58,8 +58,8 @@ class ScaledSignCodec(Codec):
 
 def _packed(flat: Tensor, draw: Draw) -> Tensor:
     negative, alive = flat < 0, torch.ones(-(-len(flat) // _BLOCK), dtype=torch.bool, device=flat.device)
-    zero = flat == 0
-    if bool(zero.any()):
+    if not bool(flat.abs().amin()):  # five times as fast as asking flat == 0; NaN is no zero
+        zero = flat == 0
         alive = ~_blocks(zero).all(1)
         zero &= _spread(alive, len(flat))
         negative[zero] = draw(int(zero.sum())) < 0.5
@@ -85,7 +85,7 @@ def _split(payload: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
 
 def _absolute(flat: Tensor) -> Tensor:
     """‖g‖₁."""
-    return torch.linalg.vector_norm(working(flat), 1).double()
+    return torch.stack([piece.abs().sum().double() for piece in working(flat).split(bits.PIECE)]).sum()
 
 
 def _blocks(zero: Tensor) -> Tensor:

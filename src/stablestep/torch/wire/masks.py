@@ -64,8 +64,8 @@ class RandKCodec(MaskCodec):
     """RandK, by element or in blocks.
 
     A block is one vote for all its coordinates: ω is the same, since it bounds the mean square error for every gradient, but a large block
-    may line up with the sharp directions of a landscape. On a small net, at a step of 0.2, blocks of 64 ended at a loss of 2.08 and blocks of
-    1024 were lost, where single coordinates trained to 0.093. Take blocks where the codec's time counts.
+    may line up with the sharp directions of a landscape. On a small net, at a step of 0.2, blocks of 64 ended at a loss of 2.08 and
+    blocks of 1024 were lost, where single coordinates trained to 0.093. Take blocks where the codec's time counts.
     """
 
     def __init__(self, compressor):
