@@ -1,0 +1,54 @@
+"""The optimizers that entrants share. Every rate of a trainer is the same: the tuned one, times the schedule."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import SGD, AdamW, Optimizer
+
+from benchmarks.frontier.models import hidden_matrices
+
+Make = Callable[[nn.Module, float], Optimizer]
+
+
+def adamw(model: nn.Module, lr: float) -> Optimizer:
+    return AdamW(model.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=0.01)
+
+
+def momentum(model: nn.Module, lr: float) -> Optimizer:
+    return SGD(model.parameters(), lr=lr, momentum=0.9)
+
+
+def plain(model: nn.Module, lr: float) -> Optimizer:
+    return SGD(model.parameters(), lr=lr)
+
+
+class Pair(Optimizer):
+    """Two optimizers of one model, as one."""
+
+    def __init__(self, *both: Optimizer):
+        self.both = both
+        super().__init__([group for one in both for group in one.param_groups], {})
+        for one in both:
+            one.param_groups = [group for group in self.param_groups if group["kind"] == type(one).__name__]
+
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        for one in self.both:
+            one.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"both": [one.state_dict() for one in self.both]}
+
+
+def muon(model: nn.Module, lr: float) -> Optimizer:
+    """Muon for hidden matrices, with rates as AdamW's, and AdamW for the rest."""
+    matrices = hidden_matrices(model)
+    chosen = set(map(id, matrices))
+    rest = [parameter for parameter in model.parameters() if id(parameter) not in chosen]
+    return Pair(
+        torch.optim.Muon(
+            [{"params": matrices, "kind": "Muon"}], lr=lr, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"
+        ),
+        AdamW([{"params": rest, "kind": "AdamW"}], lr=lr, betas=(0.9, 0.99), weight_decay=0.01),
+    )
