@@ -20,13 +20,13 @@ def convolutional(classes: int) -> nn.Module:
 
 
 class Transformer(nn.Module):
-    """Logits [B, T, letters] of the next letter, from letters [B, T]."""
+    """Logits [B, T, letters] of the next letter, from letters [B, T]; without biases."""
 
     def __init__(self, letters: int, context: int, width: int = 64, layers: int = 2):
         super().__init__()
         self.letter, self.place = nn.Embedding(letters, width), nn.Embedding(context, width)
         self.layers = nn.Sequential(*(Layer(width) for _ in range(layers)))
-        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, letters)
+        self.norm, self.head = nn.LayerNorm(width, bias=False), nn.Linear(width, letters, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.norm(self.layers(self.letter(x) + self.place.weight)))
@@ -38,9 +38,9 @@ class Layer(nn.Module):
     def __init__(self, width: int, heads: int = 4):
         super().__init__()
         self.heads = heads
-        self.before_attention, self.before_mixing = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.attend, self.project = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.widen, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.before_attention, self.before_mixing = nn.LayerNorm(width, bias=False), nn.LayerNorm(width, bias=False)
+        self.attend, self.project = nn.Linear(width, 3 * width, bias=False), nn.Linear(width, width, bias=False)
+        self.widen, self.narrow = nn.Linear(width, 4 * width, bias=False), nn.Linear(4 * width, width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attention(self.before_attention(x))

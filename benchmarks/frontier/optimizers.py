@@ -41,14 +41,14 @@ class Pair(Optimizer):
         return {"both": [one.state_dict() for one in self.both]}
 
 
-def muon(model: nn.Module, lr: float) -> Optimizer:
+def muon(model: nn.Module, lr: float, momentum: float = 0.95) -> Optimizer:
     """Muon for hidden matrices, with rates as AdamW's, and AdamW for the rest."""
     matrices = hidden_matrices(model)
     chosen = set(map(id, matrices))
     rest = [parameter for parameter in model.parameters() if id(parameter) not in chosen]
+    groups = {"kind": "Muon", "params": matrices}, {"kind": "AdamW", "params": rest}
+    options = {"adjust_lr_fn": "match_rms_adamw", "momentum": momentum, "nesterov": momentum > 0}
     return Pair(
-        torch.optim.Muon(
-            [{"params": matrices, "kind": "Muon"}], lr=lr, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"
-        ),
-        AdamW([{"params": rest, "kind": "AdamW"}], lr=lr, betas=(0.9, 0.99), weight_decay=0.01),
+        torch.optim.Muon(groups[:1], lr=lr, weight_decay=0.01, **options),
+        AdamW(groups[1:], lr=lr, betas=(0.9, 0.99), weight_decay=0.01),
     )

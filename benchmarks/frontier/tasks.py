@@ -97,7 +97,7 @@ def text(batch: int = 8) -> Task:
         return _windows(train, torch.randint(len(train) - CONTEXT, (batch,), generator=generator))
 
     held_out = {name: _windows(span, _spread(len(span) - CONTEXT - 1, 256)) for name, span in spans.items()}
-    return Task("text", "standard library, transformer", 640, partial(Transformer, LETTERS, CONTEXT), draw, held_out)
+    return Task("text", "standard library, transformer", 480, partial(Transformer, LETTERS, CONTEXT), draw, held_out)
 
 
 def _letters(files) -> Tensor:
@@ -125,7 +125,7 @@ def names(batch: int = 32) -> Task:
         return lines[chosen], labels[chosen]
 
     held_out = {"tuning": (lines[tuning], labels[tuning]), "scoring": (lines[scoring], labels[scoring])}
-    return Task("names", "names of characters, byte CNN", 640, partial(Reader, LETTERS, classes), draw, held_out)
+    return Task("names", "names of characters, byte CNN", 480, partial(Reader, LETTERS, classes), draw, held_out)
 
 
 def _names() -> tuple[Tensor, Tensor, int]:
