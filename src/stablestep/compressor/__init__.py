@@ -7,6 +7,7 @@ one message with 32-bit floats; `shared` masks need no indices.
 
 from stablestep.compressor.base import Compressor, Identity
 from stablestep.compressor.biased import ScaledSign, Sign, TopK
+from stablestep.compressor.blockwise import Blockwise
 from stablestep.compressor.feedback import EF21, ErrorFeedback, LocalClip, Momentum
 from stablestep.compressor.masks import RandK, RandomSparsification
 from stablestep.compressor.rounding import QSGD, NaturalCompression, TernGrad
@@ -14,6 +15,7 @@ from stablestep.compressor.rounding import QSGD, NaturalCompression, TernGrad
 __all__ = [
     "EF21",
     "QSGD",
+    "Blockwise",
     "Compressor",
     "ErrorFeedback",
     "Identity",

@@ -5,6 +5,7 @@ from stablestep.compressor import Compressor
 from stablestep.compressor.feedback import Wrapper
 from stablestep.errors import InvalidInput, one_of, require
 from stablestep.torch.wire.biased import MajorityCodec, ScaledSignCodec, SignCodec, TopKCodec
+from stablestep.torch.wire.blockwise import BlockwiseCodec
 from stablestep.torch.wire.codec import Codec
 from stablestep.torch.wire.memory import STAGES
 from stablestep.torch.wire.masks import BernoulliCodec, DenseCodec, RandKCodec
@@ -21,6 +22,7 @@ CODECS: dict[type[Compressor], type[Codec]] = {
     library.Sign: SignCodec,
     library.ScaledSign: ScaledSignCodec,
     library.TopK: TopKCodec,
+    library.Blockwise: BlockwiseCodec,
 }
 
 
