@@ -15,7 +15,7 @@ from benchmarks.frontier.dense import REFERENCE
 from benchmarks.frontier.entrant import Entrant
 from benchmarks.frontier.entrants import ENTRANTS
 from benchmarks.frontier.pool import Failed
-from benchmarks.frontier.score import Score, mean_curve, score
+from benchmarks.frontier.score import Score, score
 from benchmarks.frontier.store import Store
 from benchmarks.frontier.tasks import TASKS, Task, task
 
@@ -44,23 +44,20 @@ def main(
     except Failed as error:
         console.print(f"[red]{error}[/red]")
         raise typer.Exit(1) from None
-    scores = [
-        score(t.name, e.name, t.steps, one, found[t.name, REFERENCE])
-        for t in tasks
-        for e in entrants
-        if (one := found.get((t.name, e.name)))
-    ]
+    steps = {each.name: each.steps for each in tasks}
+    scores = [score(of, who, steps[of], each, found[of, REFERENCE]) for (of, who), each in found.items()]
+    show(tasks, scores)
+    command = "python -m benchmarks.frontier" + " --quick" * quick + "".join(f" --only {name}" for name in only or [])
+    folder = out or (store.parent if quick or only else ROOT / "docs")
+    record.write(folder, record.of(command, tasks, scores, found), scores)
+    console.print(f"Written: frontier.json, .csv and .png in {folder.name}/")
+
+
+def show(tasks: Sequence[Task], scores: Sequence[Score]) -> None:
+    """A table for each task, and the Markdown table of all."""
     for each in tasks:
         console.print(table.screen(each.title, [one for one in scores if one.task == each.name]))
     console.print(table.markdown([each.name for each in tasks], scores), markup=False, soft_wrap=True)
-    command = "python -m benchmarks.frontier" + " --quick" * quick + "".join(f" --only {name}" for name in only or [])
-    curves = {
-        t.name: {e.name: mean_curve(found[t.name, e.name].curves) for e in entrants if (t.name, e.name) in found}
-        for t in tasks
-    }
-    folder = out or (store.parent if quick or only else ROOT / "docs")
-    record.write(folder, record.of(command, tasks, scores, curves), scores)
-    console.print(f"Written: frontier.json, .csv and .png in {folder.name}/")
 
 
 def chosen(only: Sequence[str], quick: bool) -> tuple[list[Task], list[Entrant]]:

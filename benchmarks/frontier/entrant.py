@@ -12,6 +12,10 @@ def always() -> bool:
     return True
 
 
+def nothing() -> None:
+    """The last step is the end."""
+
+
 @dataclass(frozen=True)
 class Trainer:
     """What runs on each worker.
@@ -21,12 +25,14 @@ class Trainer:
         optimizer: whose rates the schedule sets.
         step: after the backward.
         synchronised: whether all workers now have the same model, which is then looked at.
+        finish: after the last step, so that they do.
     """
 
     model: nn.Module
     optimizer: Optimizer
     step: Callable[[], object]
     synchronised: Callable[[], bool] = always
+    finish: Callable[[], object] = nothing
 
 
 @dataclass(frozen=True)

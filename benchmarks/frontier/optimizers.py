@@ -1,7 +1,6 @@
 """The optimizers that entrants share. Every rate of a trainer is the same: the tuned one, times the schedule."""
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import nn
@@ -32,13 +31,11 @@ class Pair(Optimizer):
         super().__init__([group for one in both for group in one.param_groups], {})
         for one in both:
             one.param_groups = [group for group in self.param_groups if group["kind"] == type(one).__name__]
+            one.state = self.state
 
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         for one in self.both:
             one.step()
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"both": [one.state_dict() for one in self.both]}
 
 
 def muon(model: nn.Module, lr: float, momentum: float = 0.95) -> Optimizer:

@@ -41,6 +41,10 @@ class LocalInt8:
         if self.synchronised():
             self.exchange()
 
+    def finish(self) -> None:
+        if not self.synchronised():
+            self.exchange()
+
     @torch.no_grad()
     def exchange(self) -> None:
         wanted = self.anchor - parameters_to_vector(self.model.parameters()) + self.error
@@ -56,7 +60,7 @@ class LocalInt8:
 
 def local_int8(model: nn.Module, run: Run) -> Trainer:
     local = LocalInt8(model, optimizers.adamw(model, run.lr))
-    return Trainer(model, local.optimizer, local.step, local.synchronised)
+    return Trainer(model, local.optimizer, local.step, local.synchronised, local.finish)
 
 
 @cache

@@ -16,16 +16,16 @@ from benchmarks.frontier import protocol
 from benchmarks.frontier.entrants import ENTRANTS
 from benchmarks.frontier.figure import figure
 from benchmarks.frontier.pool import WORKERS
-from benchmarks.frontier.protocol import Curve
-from benchmarks.frontier.score import Score
+from benchmarks.frontier.protocol import Curve, Found
+from benchmarks.frontier.score import Score, mean_curve
 from benchmarks.frontier.table import as_csv
 from benchmarks.frontier.tasks import Task
 from stablestep.files import write_files
 
+Reached = dict[tuple[str, str], Found]
 
-def of(
-    command: str, tasks: Sequence[Task], scores: Sequence[Score], curves: dict[str, dict[str, Curve]]
-) -> dict[str, Any]:
+
+def of(command: str, tasks: Sequence[Task], scores: Sequence[Score], found: Reached) -> dict[str, Any]:
     """All that tables and figure need."""
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -35,18 +35,18 @@ def of(
         "workers": WORKERS,
         "trials": protocol.TRIALS,
         "tasks": {one.name: {"title": one.title, "steps": one.steps, "parameters": _size(one)} for one in tasks},
-        "entrants": {name: {"title": ENTRANTS[name].title, "side": ENTRANTS[name].side} for name in _entrants(scores)},
+        "entrants": {name: {"title": ENTRANTS[name].title, "side": ENTRANTS[name].side} for _, name in found},
         "rows": [_plain(asdict(one)) for one in scores],
-        "curves": {task: {name: _thinned(curve) for name, curve in each.items()} for task, each in curves.items()},
+        "curves": {one.name: _curves(one.name, found) for one in tasks},
     }
+
+
+def _curves(task: str, found: Reached) -> dict[str, list[list[float]]]:
+    return {name: _thinned(mean_curve(each.curves)) for (of, name), each in found.items() if of == task}
 
 
 def _size(task: Task) -> int:
     return sum(parameter.numel() for parameter in task.start(0).parameters())
-
-
-def _entrants(scores: Sequence[Score]) -> list[str]:
-    return list(dict.fromkeys(one.entrant for one in scores))
 
 
 def _thinned(curve: Curve) -> list[list[float]]:

@@ -57,7 +57,9 @@ def train(task: Task, entrant: Entrant, cell: Cell, ledger: Ledger) -> dict[str,
             trainer.optimizer.zero_grad()
             loss(trainer.model, batch).backward()
             trainer.step()
-        last = step + 1 == cell.steps
+            last = step + 1 == cell.steps
+            if last:
+                trainer.finish()
         if last or (step + 1 >= due and trainer.synchronised()):
             due = step + 1 + EVERY
             curve.append((step + 1, held_out(task, model, cell.split), round(ledger.sent)))
