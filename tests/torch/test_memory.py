@@ -41,7 +41,7 @@ class Torch:
 
     def __init__(self, compressor, workers, seed, shared=False, scale=1.0):
         self.settings = Settings(compressor, "shared" if shared else "own", seed)
-        self.workers, self.scale, self.step = workers, scale, 0
+        self.workers, self.scale, self.step, self.number = workers, scale, 0, 0
         self.kept = [None] * workers
 
     def message(self, gradients):
@@ -50,7 +50,7 @@ class Torch:
         codec, chain = self.settings.coding_for(torch.nn.Parameter(gradients[0]), begun=self.kept[0] is not None)
 
         def draw(worker):
-            return drawer(gradients[0], self.settings.seed, self.step, 0, worker)
+            return drawer(gradients[0], self.settings.seed, self.step, self.number, worker)
 
         channel = Channel(codec, self.workers, self.settings.shared, draw)
         going = [sent(channel, flat, rank, self.scale, chain, self.kept[rank]) for rank, flat in enumerate(flats)]

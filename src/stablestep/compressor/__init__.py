@@ -9,6 +9,7 @@ from stablestep.compressor.base import Compressor, Identity
 from stablestep.compressor.biased import ScaledSign, Sign, TopK
 from stablestep.compressor.blockwise import Blockwise
 from stablestep.compressor.feedback import EF21, ErrorFeedback, LocalClip, Momentum
+from stablestep.compressor.low_rank import LowRank
 from stablestep.compressor.masks import RandK, RandomSparsification
 from stablestep.compressor.rounding import QSGD, NaturalCompression, TernGrad
 
@@ -20,6 +21,7 @@ __all__ = [
     "ErrorFeedback",
     "Identity",
     "LocalClip",
+    "LowRank",
     "Momentum",
     "NaturalCompression",
     "RandK",

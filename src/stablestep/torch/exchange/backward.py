@@ -7,10 +7,12 @@ from stablestep.errors import require
 from stablestep.torch.exchange import norms
 from stablestep.torch.exchange.group import SentGroup, send
 from stablestep.torch.exchange.layout import layout
+from stablestep.torch.exchange.matrix import SentMatrix, sent_matrix
 from stablestep.torch.exchange.parameter import SentParameter, sent
 from stablestep.torch.exchange.run import Run
 from stablestep.torch.exchange.settings import Settings
 from stablestep.torch.wire.codec import squared_norm
+from stablestep.torch.wire.low_rank import LowRankCodec
 from stablestep.torch.wire.randomness import Draw, drawer
 from stablestep.torch.wire.transmit import Channel
 
@@ -38,6 +40,7 @@ class Backward:
         self.step = run.meter.exchanges
         self.flats: dict[Tensor, Tensor] = {}
         self.groups: list[SentGroup] = []
+        self.factors: list[SentGroup] = []  # the second rounds of matrices
         self.sent: dict[int, SentParameter] = {}
         self.gates: list[tuple[Future, Tensor]] = []
         self.error: Exception | None = None
@@ -65,7 +68,8 @@ class Backward:
         self._check_groups()
         self.run.groups = self.run.groups or layout(self.run.roster.parameters, self.settings.group_bytes)
         self._send_ready()
-        futures = [group.future for group in self.groups]
+        self._send_factors()
+        futures = [group.future for group in (*self.groups, *self.factors)]
 
         def finish(done: Future) -> Tensor:
             try:
@@ -101,6 +105,17 @@ class Backward:
             meter.sent(going.nbytes, going.copies)
             self.groups.append(going)
 
+    def _send_factors(self) -> None:
+        """Second rounds. Waiting is safe in the body of the last hook only: inside a future's callback gloo would hang."""
+        for group, going in zip(self.run.groups, self.groups):
+            own = [self.sent[self.run.roster.number(parameter)] for parameter in group]
+            matrices = [one for one in own if isinstance(one, SentMatrix)]
+            if matrices:
+                going.future.wait()
+                factors = send(self.run, [one.second for one in matrices if one.second is not None], None)
+                self.run.meter.sent(factors.nbytes, factors.copies)
+                self.factors.append(factors)
+
     def _tail(self) -> Tensor:
         norm = self.run.meter.local_norm
         if not self.settings.remembers:
@@ -117,6 +132,8 @@ class Backward:
             return drawer(flat, self.settings.seed, self.step, number, worker)
 
         channel = Channel(codec, self.run.workers, self.settings.shared, draw)
+        if isinstance(codec, LowRankCodec):
+            return sent_matrix(channel, codec, flat, self.run.rank, self.scale, chain, kept)
         return sent(channel, flat, self.run.rank, self.scale, chain, kept)
 
     def _measure(self) -> None:

@@ -98,9 +98,7 @@ def sent(
         kept: what they remember; None before the first message.
     """
     plans = channel.plans(len(flat), rank)
-    given = working(flat) if chain else flat
-    if chain and scale != 1:
-        given = given / scale  # the scale may change, and the memory must not
+    given = unscaled(flat, scale) if chain else flat
     begun = list(kept or ())
     remembered = begun + [stage.start(given) for stage in chain[len(begun) :]]
     sending = send(chain, remembered, given, channel.codec, plans[rank], flat.dtype)
@@ -117,3 +115,8 @@ def sent(
         sending=sending,
         lost=sending.lost,
     )
+
+
+def unscaled(flat: Tensor, scale: float) -> Tensor:
+    """The gradient as memories see it: in their precision, and without the scale, which may change."""
+    return working(flat) if scale == 1 else working(flat) / scale

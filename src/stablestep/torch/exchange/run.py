@@ -11,7 +11,7 @@ from stablestep.torch.exchange.roster import Roster
 
 
 class Run:
-    """The workers, once they are known, the parameters in their order and their groups, what is remembered of them, and what was measured."""
+    """The workers, once they are known, the parameters in their order and their groups, what is remembered of them and measured."""
 
     def __init__(self, process_group: dist.ProcessGroup | None):
         self.process_group = process_group
@@ -34,4 +34,4 @@ class Run:
             warnings.warn(
                 "The process group has one worker, so compression saves nothing; training goes on.", stacklevel=2
             )
-        self.memories.check(self.rank, self.workers)
+        self.memories.check((self.rank, self.workers))

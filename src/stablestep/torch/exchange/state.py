@@ -8,6 +8,7 @@ import torch.distributed as dist
 from stablestep.compressor import Compressor
 from stablestep.errors import require, shown
 from stablestep.torch.exchange.backward import Backward, Bucket, Future
+from stablestep.torch.exchange.memories import require_own, require_sizes
 from stablestep.torch.exchange.meter import COUNTERS, Arrival
 from stablestep.torch.exchange.run import Run
 from stablestep.torch.exchange.settings import Settings
@@ -27,7 +28,8 @@ class HookState:
 
     Args:
         compressor: of `stablestep.compressor`: Identity, RandomSparsification, RandK, QSGD, TernGrad, NaturalCompression, Sign,
-            ScaledSign, TopK; masks scaled or not; or in ErrorFeedback, EF21, Momentum around one of them.
+            ScaledSign, TopK; masks scaled or not; or ErrorFeedback, EF21, Momentum around one of them; or LowRank, whose vectors are sent
+            as they are (its factors are summed in two rounds, the second one at the end of backward).
         mask: "shared" if all workers use the same randomness (masks are then summed on the way, without indices, and the
             compression noise has no 1/N), "own" if each has its own (all-gather; receivers make the indices again from the seed).
         seed: of the run.
@@ -98,9 +100,9 @@ class HookState:
         """Measures of the last exchange and of the run, as floats.
 
         bytes_sent (over this worker's link: an all-reduce of S bytes sends 2 (N−1)/N · S, an all-gather (N−1) · S), bytes_payload (handed
-        to the collectives), bytes_total (sent since the start), compression_error (this worker's ‖C(p) − p‖²/‖p‖², p = g without memory;
-        for signs that of their best multiple), mean_norm, local_norm, step (the learning rate that was used; NaN without `StableStep`), skipped
-        (exchanges with a gradient that is not finite), exchanges.
+        to the collectives), bytes_total (sent since the start), compression_error (this worker's ‖C(p) − p‖²/‖p‖², p what was compressed,
+        g where nothing is remembered; for signs that of their best multiple), mean_norm, local_norm, step (the learning rate that was used;
+        NaN without `StableStep`), skipped (exchanges with a gradient that is not finite), exchanges.
         """
         return self.run.meter.telemetry(self.run.rank)
 
@@ -116,7 +118,7 @@ class HookState:
             "seed": self.settings.seed,
             "sizes": run.roster.expected,
             "memory": run.memories.state(),
-            **run.memories.owner(run.rank, run.workers),
+            **run.memories.owner((run.rank, run.workers)),
         }
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
@@ -133,9 +135,10 @@ class HookState:
             require(
                 saved[name] == here, f"{name} is {here}, but the saved run has {saved[name]}; resume with that one."
             )
-        run = self.run
+        run, memory, owner = self.run, saved["memory"], (saved["rank"], saved["workers"])
+        require_sizes(memory, saved["sizes"])
+        if memory:
+            require_own(owner, (run.rank, run.workers))
         run.roster.expect(saved["sizes"])
-        run.memories.resume(saved["memory"], saved["sizes"], (saved["rank"], saved["workers"]))
-        if run.workers:
-            run.memories.check(run.rank, run.workers)
+        run.memories.resume(memory, owner)
         run.meter.resume(saved)

@@ -29,6 +29,10 @@ class Codec(abc.ABC):
         # a codec asks once for each size, through `functools.cache`.
         self.compressor: Any = compressor
 
+    def shaped(self, shape: tuple[int, ...]) -> "Codec":
+        """The codec of a parameter of this shape."""
+        return self
+
     def plan(self, draw: Draw, dim: int) -> Any:
         """What the randomness decides before the gradient is seen; here nothing."""
         return draw

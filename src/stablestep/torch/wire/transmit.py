@@ -9,7 +9,6 @@ import torch
 from stablestep.compressor import Compressor
 from stablestep.errors import require
 from stablestep.torch.wire.codec import Codec, squared_norm, working
-from stablestep.torch.wire.memory import stages
 from stablestep.torch.wire.randomness import Draw
 from stablestep.torch.wire.registry import codec
 
@@ -115,7 +114,7 @@ def compress(compressor: Compressor, uniform: Tensor, gradient: Tensor) -> Tenso
     [0.0, 8.0]
     """
     require(
-        not stages(compressor),
+        not compressor.remembers,
         f"{compressor.name} remembers, but one gradient has no past; use compress(…) of what is inside, or HookState(…).",
     )
     chosen = codec(compressor)
