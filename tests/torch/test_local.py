@@ -11,6 +11,7 @@ from torch import nn
 import stablestep.torch as sst
 from stablestep import compressor as c
 from stablestep.errors import InvalidInput
+from stablestep.torch.local import shot
 from stablestep.torch.local.vector import shards
 from tests.torch.group import together
 from tests.torch.models import batch, loss, of_all, perceptron
@@ -417,6 +418,22 @@ def test_what_breaks():
         workers_at_different_steps_are_refused,
         a_dying_worker_is_noticed,
     )
+
+
+def a_worker_dies_between_the_shots(rank, workers, folder):
+    model = perceptron()
+    local = sst.LocalSteps(model, adam(model), 2, Q2)
+    train(model, local, rank, 0, 3)
+    memory, point = local.memory.clone(), local.anchor.point.clone()
+    if rank == 1:
+        shot.gathered = lambda *_: os._exit(9)
+    with pytest.raises(RuntimeError, match="The exchange of differences failed because a worker is gone"):
+        train(model, local, rank, 3, 4)
+    assert torch.equal(local.memory, memory) and torch.equal(local.anchor.point, point)
+
+
+def test_a_death_between_the_shots():
+    together(3, a_worker_dies_between_the_shots)
 
 
 # Checkpoints

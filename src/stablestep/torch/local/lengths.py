@@ -26,6 +26,11 @@ class Lengths:
         )
         self.total = whole("total", total) if total is not None else None
 
+    @property
+    def described(self) -> int | list[int]:
+        """As plain numbers."""
+        return self.first if self.total is None else [self.first, self.last]
+
     def at(self, steps: int) -> int:
         """The length of a round that begins after so many steps."""
         if self.total is None:

@@ -9,6 +9,7 @@ import torch.distributed as dist
 
 from stablestep.torch.exchange.group import network
 from stablestep.torch.local.line import Line
+from stablestep.torch.local.notes import all_fit
 
 Tensor = torch.Tensor
 # The newer name is absent from torch 2.9, the older one deprecated since 2.13.
@@ -57,7 +58,7 @@ class Exchange(abc.ABC):
 
     @abc.abstractmethod
     def send(self, wanted: Tensor, notes: Tensor, turn: int, kept: Tensor) -> Shot:
-        """Exchange `wanted` [P] and notes [n] (uint8), of which the first says whether `wanted` is fit to be sent.
+        """Exchange `wanted` [P] and a worker's `note` [n].
 
         Args:
             wanted: p_i.
@@ -89,7 +90,7 @@ class AllGather(Exchange):
         rows = gathered(row, self.workers, self.group)
         lengths = [len(payload) for payload in payloads]
         message, mean = self._decoded(payloads, wanted, turn, self.rank), None
-        if fit(rows[:, -len(notes) :]):
+        if all_fit(rows[:, -len(notes) :]):
             total = torch.zeros_like(wanted)
             for sender, body in enumerate(rows[:, : -len(notes)]):
                 total += self._decoded(body.split(lengths), wanted, turn, sender)
@@ -116,7 +117,7 @@ class TwoShot(Exchange):
             dist.all_to_all_single(received, rows, group=self.group)
         message, told = self._decoded(payloads, wanted, turn, self.rank), received[:, widest:]
         payload, sent = rows.numel(), (self.workers - 1) * rows.shape[1]
-        if not fit(told):
+        if not all_fit(told):
             return Shot(message, told, None, kept, payload, sent)
         mean, kept = self._answers(received, wanted, turn, kept, [len(each) for each in payloads])
         return Shot(message, told, mean, kept, payload + widest, sent + (self.workers - 1) * widest)
@@ -144,11 +145,6 @@ def gathered(row: Tensor, workers: int, group: dist.ProcessGroup | None) -> Tens
     with network(WHAT):
         _all_gather(rows, row, group=group)
     return rows.view(workers, -1)
-
-
-def fit(notes: Tensor) -> bool:
-    """Whether all workers said so."""
-    return bool(notes[:, 0].all())
 
 
 def finite(mean: Tensor) -> Tensor | None:

@@ -16,9 +16,9 @@ from stablestep.torch.local.inner import Inner
 from stablestep.torch.local.lengths import Lengths
 from stablestep.torch.local.line import Line
 from stablestep.torch.local.meter import Meter
+from stablestep.torch.local.notes import any_changed, note, steps_of
 from stablestep.torch.local.shot import AllGather, Shot, TwoShot
 from stablestep.torch.local.vector import Vector, shards
-from stablestep.torch.wire.bits import as_bytes, from_bytes
 from stablestep.torch.wire.codec import squared_norm
 
 EXCHANGES = {"two-shot": TwoShot, "all-gather": AllGather}
@@ -35,7 +35,6 @@ _KEYS = (
     "before",
     "outer",
 )
-_COUNT = 8  # bytes of a number of steps
 
 
 class LocalSteps:
@@ -132,7 +131,7 @@ class LocalSteps:
         sizes = self._parts(kind, compressor)
         chosen, self.remembers = checks.coded(compressor, sizes)
         self.anchor, self.buffers, self.meter = Anchor(self.vector, outer), Buffers(model), Meter(most, self.rank)
-        self.settings = self._settings(every, compressor, exchange, seed_of(seed))
+        self.settings = self._settings(compressor, exchange, seed_of(seed))
         workers.agree(self.settings | {"outer": self.anchor.described()}, self.workers, process_group)
         workers.spread(model, process_group)
         self.anchor.point.copy_(self.vector.read())
@@ -145,10 +144,10 @@ class LocalSteps:
         dim, inside = sum(self.vector.sizes), getattr(compressor, "inner", compressor)
         return shards(dim, self.workers, getattr(inside, "block", None) or 1024) if kind is TwoShot else [dim]
 
-    def _settings(self, every: Any, compressor: Any, exchange: str, seed: int) -> dict[str, Any]:
+    def _settings(self, compressor: Any, exchange: str, seed: int) -> dict[str, Any]:
         """Plain values that must be the same on all workers, and when a run is resumed."""
         return {
-            "every": list(every) if isinstance(every, (tuple, list)) else int(every),
+            "every": self.lengths.described,
             "total": self.lengths.total,
             "compressor": " ".join(repr(compressor).split()),
             "outer": type(self.outer).__name__,
@@ -198,9 +197,9 @@ class LocalSteps:
             return
         self._require_same_parameters()
         wanted = self._wanted()
-        notes = self._notes(wanted)
-        shot = self.exchange.send(wanted, notes, self.meter.rounds, self.kept)
-        self._require_same_steps(shot.notes)
+        told = note(bool(wanted.isfinite().all()), self.buffers.changed(), self.meter.steps, wanted)
+        shot = self.exchange.send(wanted, told, self.meter.rounds, self.kept)
+        workers.require_same_steps(steps_of(shot.notes))
         if shot.mean is None:
             self.meter.exchanged(shot.payload, shot.sent)
             self._go_back()
@@ -214,15 +213,8 @@ class LocalSteps:
         wanted = self.vector.rounded(self.anchor.point).sub_(self.vector.read())
         return wanted.add_(self.memory) if self.remembers else wanted
 
-    def _notes(self, wanted: torch.Tensor) -> torch.Tensor:
-        """Whether p_i is finite, which buffers changed, and how many steps were made, as bytes."""
-        own = [bool(wanted.isfinite().all()), *self.buffers.changed()]
-        flags = torch.tensor(own, dtype=torch.uint8, device=wanted.device)
-        return torch.cat([flags, as_bytes(torch.tensor([self.meter.steps], device=wanted.device))])
-
     def _move(self, shot: Shot, mean: torch.Tensor, wanted: torch.Tensor) -> None:
-        chosen = shot.notes[:, 1:-_COUNT].any(0).tolist()
-        means, payload, sent = self.buffers.mean(chosen, self.workers, self.group)
+        means, payload, sent = self.buffers.mean(any_changed(shot.notes), self.workers, self.group)
         # Everything has arrived: from here on nothing fails.
         self.meter.exchanged(shot.payload + payload, shot.sent + sent)
         self.buffers.write(means)
@@ -245,13 +237,6 @@ class LocalSteps:
             same and found[0].device == self.anchor.point.device,
             "the parameters that need gradients, or their device, are others than when LocalSteps was made; "
             "call synchronize before such a change, and make a new LocalSteps after it.",
-        )
-
-    def _require_same_steps(self, notes: torch.Tensor) -> None:
-        steps = from_bytes(notes[:, -_COUNT:].reshape(-1), torch.int64).tolist()
-        require(
-            len(set(steps)) == 1,
-            f"the workers are at different steps, {', '.join(map(str, steps))}; resume all of them from the same step.",
         )
 
     def telemetry(self) -> dict[str, float]:

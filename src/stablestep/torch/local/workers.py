@@ -1,6 +1,7 @@
 """The workers of local steps: who they are, that they were told the same, and that they begin at the same point."""
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -45,6 +46,14 @@ def agree(settings: dict[str, Any], workers: int, group: Group) -> None:
                     f"the workers differ: {name} is {_short(value)} on worker 0, but {_short(other[name])} on worker {worker}; "
                     "give all of them the same model and arguments."
                 )
+
+
+def require_same_steps(steps: Sequence[int]) -> None:
+    """Raise on all workers alike if these numbers of steps of theirs differ."""
+    require(
+        len(set(steps)) == 1,
+        f"the workers are at different steps, {', '.join(map(str, steps))}; resume all of them from the same step.",
+    )
 
 
 def spread(model: torch.nn.Module, group: Group) -> None:
