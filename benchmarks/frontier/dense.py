@@ -33,29 +33,14 @@ _ADAMW, _MOMENTUM, _MUON = (
     partial(hooked, make=make) for make in (optimizers.adamw, optimizers.momentum, optimizers.muon)
 )
 _FP16 = partial(_ADAMW, hook=default_hooks.fp16_compress_hook)
+_RANK1, _RANK2 = (partial(power_sgd, make=optimizers.adamw, rank=rank) for rank in (1, 2))
 
 ENTRANTS = (
-    Entrant(REFERENCE, "fp32, AdamW, T", "reference", _ADAMW, lr=0.008, stretch=1.0, quick=True),
-    Entrant("adamw-longer", "fp32, AdamW", "theirs", _ADAMW, lr=0.008),
-    Entrant("momentum", "fp32, momentum SGD", "theirs", _MOMENTUM, lr=0.1, quick=True),
-    Entrant("muon", "fp32, Muon", "theirs", _MUON, lr=0.008),
-    Entrant("fp16", "torch's fp16 hook, AdamW", "theirs", _FP16, lr=0.008),
-    Entrant(
-        "powersgd-1", "torch's PowerSGD r1, AdamW", "theirs", partial(power_sgd, make=optimizers.adamw, rank=1), 0.004
-    ),
-    Entrant(
-        "powersgd-2",
-        "torch's PowerSGD r2, AdamW",
-        "theirs",
-        partial(power_sgd, make=optimizers.adamw, rank=2),
-        0.004,
-        quick=True,
-    ),
-    Entrant(
-        "powersgd-2-m",
-        "torch's PowerSGD r2, momentum SGD",
-        "theirs",
-        partial(power_sgd, make=optimizers.momentum, rank=2),
-        0.1,
-    ),
+    Entrant(REFERENCE, "fp32, AdamW, T", "reference", _ADAMW, 0.008, stretch=1.0, quick=True),
+    Entrant("adamw-longer", "fp32, AdamW", "theirs", _ADAMW, 0.008),
+    Entrant("momentum", "fp32, momentum SGD", "theirs", _MOMENTUM, 0.1, quick=True),
+    Entrant("muon", "fp32, Muon", "theirs", _MUON, 0.008),
+    Entrant("fp16", "torch's fp16 hook, AdamW", "theirs", _FP16, 0.008),
+    Entrant("powersgd-1", "torch's PowerSGD r1, AdamW", "theirs", _RANK1, 0.004),
+    Entrant("powersgd-2", "torch's PowerSGD r2, AdamW", "theirs", _RANK2, 0.004, quick=True),
 )

@@ -41,18 +41,18 @@ def ef21_muon(model: nn.Module, run: Run, fraction: float) -> Trainer:
     return hooked(model, run, compressor, partial(optimizers.muon, momentum=0.0))
 
 
-TOP1, TOP01, SIGN = C.TopK(fraction=0.01), C.TopK(fraction=0.001), C.ScaledSign()
-ADAMW, MOMENTUM = optimizers.adamw, optimizers.momentum
-SPARSE = C.RandK(fraction=0.05)
+_ADAMW, _MOMENTUM = optimizers.adamw, optimizers.momentum
+TOP1, TOP01, SIGN, SPARSE = C.TopK(fraction=0.01), C.TopK(fraction=0.001), C.ScaledSign(), C.RandK(fraction=0.05)
+LOW_RANK = partial(hooked, compressor=C.LowRank(rank=2), make=_ADAMW)
 MAJORITY = partial(hooked, compressor=C.Sign(), make=optimizers.plain, vote="majority")
 
 ENTRANTS = (
-    Entrant("ef-topk-1-adamw", "EF-TopK 1 %, AdamW", "ours", feedback(TOP1, ADAMW), 0.004, quick=True),
-    Entrant("ef-topk-1-m", "EF-TopK 1 %, momentum SGD", "ours", feedback(TOP1, MOMENTUM), 0.1),
-    Entrant("ef-topk-01-adamw", "EF-TopK 0.1 %, AdamW", "ours", feedback(TOP01, ADAMW), 0.004),
-    Entrant("ef-topk-01-m", "EF-TopK 0.1 %, momentum SGD", "ours", feedback(TOP01, MOMENTUM), 0.1),
-    Entrant("ef-sign-adamw", "EF-ScaledSign, AdamW", "ours", feedback(SIGN, ADAMW), 0.002),
-    Entrant("ef-sign-m", "EF-ScaledSign, momentum SGD", "ours", feedback(SIGN, MOMENTUM), 0.05),
+    Entrant("low-rank-2", "LowRank r2, AdamW", "ours", LOW_RANK, 0.004, quick=True),
+    Entrant("ef-topk-1-adamw", "EF-TopK 1 %, AdamW", "ours", feedback(TOP1, _ADAMW), 0.004, quick=True),
+    Entrant("ef-topk-1-m", "EF-TopK 1 %, momentum SGD", "ours", feedback(TOP1, _MOMENTUM), 0.1),
+    Entrant("ef-topk-01-adamw", "EF-TopK 0.1 %, AdamW", "ours", feedback(TOP01, _ADAMW), 0.004),
+    Entrant("ef-topk-01-m", "EF-TopK 0.1 %, momentum SGD", "ours", feedback(TOP01, _MOMENTUM), 0.1),
+    Entrant("ef-sign-adamw", "EF-ScaledSign, AdamW", "ours", feedback(SIGN, _ADAMW), 0.002),
     Entrant("ef21-muon", "EF21-TopK 5 %, Muon", "ours", partial(ef21_muon, fraction=0.05), 0.008),
     Entrant("randk-norms", "RandK 5 % shared, LocalNorms", "ours", partial(local_norms, compressor=SPARSE), 0.4),
     Entrant("sign-majority", "sign, majority vote, SGD", "ours", MAJORITY, 0.002),

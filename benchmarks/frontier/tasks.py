@@ -125,7 +125,7 @@ def names(batch: int = 32) -> Task:
         return lines[chosen], labels[chosen]
 
     held_out = {"tuning": (lines[tuning], labels[tuning]), "scoring": (lines[scoring], labels[scoring])}
-    return Task("names", "names of characters, byte CNN", 480, partial(Reader, LETTERS, classes), draw, held_out)
+    return Task("names", "names of characters, byte CNN", 640, partial(Reader, LETTERS, classes), draw, held_out)
 
 
 def _names() -> tuple[Tensor, Tensor, int]:

@@ -23,11 +23,8 @@ CODECS: dict[type[Compressor], type[Codec]] = {
     library.Sign: SignCodec,
     library.ScaledSign: ScaledSignCodec,
     library.TopK: TopKCodec,
-<<<<<<< HEAD
     library.Blockwise: BlockwiseCodec,
-=======
     library.LowRank: LowRankCodec,
->>>>>>> h-hook
 }
 
 
