@@ -36,7 +36,7 @@ _FP16 = partial(_ADAMW, hook=default_hooks.fp16_compress_hook)
 _RANK1, _RANK2 = (partial(power_sgd, make=optimizers.adamw, rank=rank) for rank in (1, 2))
 
 ENTRANTS = (
-    Entrant(REFERENCE, "fp32, AdamW, T", "reference", _ADAMW, 0.008, stretch=1.0, quick=True),
+    Entrant(REFERENCE, "fp32, AdamW, schedule of T", "reference", _ADAMW, 0.008, stretch=1.0, quick=True),
     Entrant("adamw-longer", "fp32, AdamW", "theirs", _ADAMW, 0.008),
     Entrant("momentum", "fp32, momentum SGD", "theirs", _MOMENTUM, 0.1, quick=True),
     Entrant("muon", "fp32, Muon", "theirs", _MUON, 0.008),
