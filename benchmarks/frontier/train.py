@@ -14,7 +14,7 @@ from benchmarks.frontier.ledger import Ledger
 from benchmarks.frontier.tasks import Task, loss
 
 WARM_UP, LEAST = 0.05, 0.02  # of the steps, of the rate
-EVERY = 8  # steps between looks at the held-out loss
+FIRST_HALF, SECOND_HALF = 32, 8  # steps between looks at the held-out loss; nobody is at the target in the first half
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def train(task: Task, entrant: Entrant, cell: Cell, ledger: Ledger) -> dict[str,
     """The curve of held-out losses: rows of (step, loss, bytes sent by this worker), until one is not finite."""
     model, ledger.sent, begin = task.start(cell.seed), 0.0, (time.perf_counter(), time.process_time())
     trainer = entrant.build(model, Run(cell.lr, cell.seed, cell.steps))
-    curve, due = [], EVERY
+    curve, due = [], _next_look(0, cell)
     for step, batch in zip(range(cell.steps), task.batches(dist.get_rank(), cell.seed)):
         _set_rate(trainer, cell.lr * shape(step, cell.steps))
         with ledger.counting():
@@ -61,12 +61,19 @@ def train(task: Task, entrant: Entrant, cell: Cell, ledger: Ledger) -> dict[str,
             if last:
                 trainer.finish()
         if last or (step + 1 >= due and trainer.synchronised()):
-            due = step + 1 + EVERY
+            due = _next_look(step + 1, cell)
             curve.append((step + 1, held_out(task, model, cell.split), round(ledger.sent)))
             if not math.isfinite(curve[-1][1]):
                 break
     seconds, cpu = (now - then for now, then in zip((time.perf_counter(), time.process_time()), begin))
     return {"curve": curve, "seconds": round(seconds, 2), "cpu": round(cpu, 2)}
+
+
+def _next_look(step: int, cell: Cell) -> int:
+    """Tuning only wants the end, and to know soon if a run diverges."""
+    if cell.split == "tuning":
+        return step + max(1, cell.steps // 8)
+    return step + (SECOND_HALF if 2 * step >= cell.steps else FIRST_HALF)
 
 
 def _set_rate(trainer: Trainer, lr: float) -> None:
