@@ -85,7 +85,7 @@ def coded(compressor: Any, sizes: Sequence[int]) -> tuple[Compressor, bool]:
     instance("compressor", compressor, Compressor, "ErrorFeedback(Blockwise(bits=2))")
     inside = compressor.inner if isinstance(compressor, ErrorFeedback) else compressor
     require(
-        not isinstance(inside, Wrapper),
+        not isinstance(inside, Wrapper) and not inside.remembers,
         f"compressor is {shown(compressor)}, but local steps remember by ErrorFeedback around a compressor without memory, or not at all.",
     )
     require(

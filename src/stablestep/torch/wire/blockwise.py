@@ -18,7 +18,8 @@ class BlockwiseCodec(Codec):
 
     def __init__(self, compressor):
         super().__init__(compressor)
-        self.block, self.width, self.limits = compressor.block, compressor.width, compressor.limits
+        self.block, self.width = self.compressor.block, self.compressor.width
+        self.limits = self.compressor.limits
         self.classes = len(self.limits) + 1
         # Pieces stay in the cache; of a multiple of eight blocks they end at whole bytes.
         self.piece = self.block * _BYTE * max(1, bits.PIECE // (self.block * _BYTE))
