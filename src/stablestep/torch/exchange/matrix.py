@@ -92,3 +92,8 @@ def sent_matrix(
         lost=None,
         codec=codec,
     )
+
+
+def seconds(sent: Sequence[SentParameter]) -> list[SentFactor]:
+    """The second rounds of those that have one, once the first ones have ended."""
+    return [one.second for one in sent if isinstance(one, SentMatrix) and one.second is not None]

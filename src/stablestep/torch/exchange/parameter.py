@@ -120,3 +120,9 @@ def sent(
 def unscaled(flat: Tensor, scale: float) -> Tensor:
     """The gradient as memories see it: in their precision, and without the scale, which may change."""
     return working(flat) if scale == 1 else working(flat) / scale
+
+
+def zero_or_nan(values: Tensor) -> Tensor:
+    """0 (float64), or NaN if not all values are finite."""
+    low, high = values.aminmax()
+    return (low * 0 + high * 0).double()

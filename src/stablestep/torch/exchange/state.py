@@ -26,6 +26,9 @@ class HookState:
     this worker's estimate and the mean of all; with warm=True the first message is the first gradient, in full. A skipped exchange changes
     no memory, and neither does one in which a parameter's gradient is 0 on all workers (unused or frozen there; its message is then 0).
 
+    A deep copy or a pickle, also as a part of its DDP model's, is a new state that goes on where this one was, as through `state_dict`. It has
+    no process group and no scaler, and torch does not hook the copied model again: to train it, `register` it.
+
     Args:
         compressor: of `stablestep.compressor`: Identity, RandomSparsification, RandK, QSGD, TernGrad, NaturalCompression, Sign,
             ScaledSign, TopK; masks scaled or not; or ErrorFeedback, EF21, Momentum around one of them; or LowRank, whose vectors are sent
@@ -65,6 +68,15 @@ class HookState:
         self.settings = Settings(compressor, mask, seed, vote, min_numel, group_bytes)
         self.run, self.scaler = Run(process_group), scaler
         self._backward: Backward | None = None
+        self.registered = self.copied = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or a pickle keeps: the settings and what `state_dict` has, without process group, scaler and running exchange."""
+        return {**self.__dict__, "run": self.state_dict(), "scaler": None, "_backward": None}
+
+    def __setstate__(self, kept: dict[str, Any]) -> None:
+        self.__dict__.update({**kept, "run": Run(None), "registered": False, "copied": True})
+        self.load_state_dict(kept["run"])
 
     @property
     def process_group(self) -> dist.ProcessGroup | None:
@@ -73,11 +85,16 @@ class HookState:
 
     def receive(self, bucket: Bucket) -> Future:
         """A bucket of gradients, which its future gives back as mean messages."""
-        if self._backward is None or bucket.index() == 0:
+        self.copied = False
+        if self._backward is None or self._backward.is_over(bucket):
             self.run.join()
-            scale = float(self.scaler.get_scale()) if self.scaler is not None else 1.0
-            self._backward = Backward(self.settings, self.run, scale)
+            self._backward = Backward(self.settings, self.run, self.scale)
         return self._backward.add(bucket)
+
+    @property
+    def scale(self) -> float:
+        """By which a GradScaler has multiplied the loss."""
+        return float(self.scaler.get_scale()) if self.scaler is not None else 1.0
 
     @property
     def serial(self) -> int:
@@ -91,10 +108,6 @@ class HookState:
     def stepped(self, step: float) -> None:
         """Note the step that was made, for `telemetry`."""
         self.run.meter.step = step
-
-    def watch(self, wanted: bool) -> None:
-        """Whether ‖M‖² of the mean message is measured from now on; at first it is."""
-        self.run.meter.watch = wanted
 
     def telemetry(self) -> dict[str, float]:
         """Measures of the last exchange and of the run, as floats.
@@ -118,7 +131,7 @@ class HookState:
             "seed": self.settings.seed,
             "sizes": run.roster.expected,
             "memory": run.memories.state(),
-            **run.memories.owner((run.rank, run.workers)),
+            **run.memories.owner(run.owner),
         }
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
@@ -138,7 +151,7 @@ class HookState:
         run, memory, owner = self.run, saved["memory"], (saved["rank"], saved["workers"])
         require_sizes(memory, saved["sizes"])
         if memory:
-            require_own(owner, (run.rank, run.workers))
+            require_own(owner, run.owner)
         run.roster.expect(saved["sizes"])
         run.memories.resume(memory, owner)
         run.meter.resume(saved)

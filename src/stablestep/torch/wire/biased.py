@@ -6,8 +6,7 @@ import torch
 
 from stablestep.torch.wire import bits
 from stablestep.torch.wire.codec import Codec, squared_norm, working
-from stablestep.torch.wire.masks import smallest
-from stablestep.torch.wire.randomness import Draw
+from stablestep.torch.wire.randomness import Draw, smallest
 
 Tensor = torch.Tensor
 _BLOCK = 256

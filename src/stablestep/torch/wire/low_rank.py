@@ -36,6 +36,9 @@ class LowRankCodec(Codec):
         self.rank, self.shape = int(compressor.rank), shape
         self.shaped = cache(self._shaped)
 
+    def __reduce__(self):
+        return type(self), (self.compressor, self.shape)
+
     def _shaped(self, shape: tuple[int, ...]) -> Codec:
         matrix = (shape[0], math.prod(shape[1:])) if shape else (1, 1)
         return LowRankCodec(self.compressor, matrix) if saves(*matrix, self.rank) else DenseCodec(self.compressor)
