@@ -55,7 +55,7 @@ class LocalInt8:
         each = [code * size for code, size in zip(gathered(codes), gathered(unit))]
         self.anchor.grad = torch.stack(each).mean(0).flatten()[: len(wanted)]
         self.outer.step()
-        vector_to_parameters(self.anchor, self.model.parameters())
+        vector_to_parameters(self.anchor.clone(), self.model.parameters())  # which become views of it
 
 
 def local_int8(model: nn.Module, run: Run) -> Trainer:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.nn.utils import parameters_to_vector
 
 from benchmarks.frontier.entrant import Entrant, Run, Trainer
 from benchmarks.frontier.ledger import Ledger
@@ -65,6 +66,7 @@ def train(task: Task, entrant: Entrant, cell: Cell, ledger: Ledger) -> dict[str,
             curve.append((step + 1, held_out(task, model, cell.split), round(ledger.sent)))
             if not math.isfinite(curve[-1][1]):
                 break
+    require_one_model(model)
     seconds, cpu = (now - then for now, then in zip((time.perf_counter(), time.process_time()), begin))
     return {"curve": curve, "seconds": round(seconds, 2), "cpu": round(cpu, 2)}
 
@@ -79,6 +81,16 @@ def _next_look(step: int, cell: Cell) -> int:
 def _set_rate(trainer: Trainer, lr: float) -> None:
     for group in trainer.optimizer.param_groups:
         group["lr"] = lr
+
+
+@torch.no_grad()
+def require_one_model(model: nn.Module) -> None:
+    """Raise if workers have drifted apart, bit for bit: such an entrant would measure nothing."""
+    own = parameters_to_vector(model.parameters()).view(torch.uint8)
+    rows = [torch.empty_like(own) for _ in range(dist.get_world_size())]
+    dist.all_gather(rows, own)
+    if not all(torch.equal(own, row) for row in rows):
+        raise RuntimeError("the workers end with different models")
 
 
 @torch.no_grad()
