@@ -1,0 +1,3 @@
+from benchmarks.frontier.command import app
+
+app()

@@ -1,0 +1,38 @@
+"""Entrants of `stablestep.torch.LocalSteps`: many steps without communication, then compressed differences."""
+
+from functools import partial
+
+from torch import nn
+
+import stablestep.compressor as C
+import stablestep.torch as sst
+from benchmarks.frontier import optimizers
+from benchmarks.frontier.entrant import Entrant, Run, Trainer
+
+
+def local(
+    model: nn.Module,
+    run: Run,
+    bits: int = 2,
+    every: int | tuple[int, int] = 16,
+    exchange: str = "two-shot",
+    make: optimizers.Make = optimizers.adamw,
+) -> Trainer:
+    """Rounds of H steps, or of a number that grows."""
+    optimizer, compressor = make(model, run.lr), C.ErrorFeedback(C.Blockwise(bits=bits, block=1024))
+    total = None if isinstance(every, int) else run.steps
+    steps = sst.LocalSteps(model, optimizer, every, compressor, exchange=exchange, total=total, seed=run.seed)
+    return Trainer(model, optimizer, steps.step, lambda: steps.meter.since == 0, steps.synchronize)
+
+
+GROWING = partial(local, every=(8, 24))
+
+ENTRANTS = (
+    Entrant("local-q2", "local AdamW, H 16, 2 bit, two-shot", "ours", local, 0.008, quick=True),
+    Entrant("local-q2-ramp", "local AdamW, H 8 to 24, 2 bit, two-shot", "ours", GROWING, 0.008, quick=True),
+    Entrant("local-q4", "local AdamW, H 16, 4 bit, two-shot", "ours", partial(local, bits=4), 0.008),
+    Entrant(
+        "local-q2-gather", "local AdamW, H 16, 2 bit, all-gather", "ours", partial(local, exchange="all-gather"), 0.008
+    ),
+    Entrant("local-q2-muon", "local Muon, H 16, 2 bit, two-shot", "ours", partial(local, make=optimizers.muon), 0.008),
+)
