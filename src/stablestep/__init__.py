@@ -6,6 +6,7 @@ from stablestep.errors import InvalidInput
 from stablestep.sde import integrate
 from stablestep.setup import Agents, Setup
 from stablestep.simulate import simulate
+from stablestep.sweep import sweep
 from stablestep.vary import vary
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "server",
     "simulate",
     "stability",
+    "sweep",
     "theorem",
     "vary",
     "weak_order",
