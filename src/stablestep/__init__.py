@@ -1,5 +1,6 @@
 """StableStep: which step size holds when gradients are noisy and compressed, and what normalization does it need?"""
 
+import stablestep.interrupt  # noqa: F401  before anything that takes long to import
 from stablestep import compressor, estimate, message, noise, plot, problem, schedule, sde, server, stability, theorem
 from stablestep.compare import compare, quadratic_order, weak_order
 from stablestep.errors import InvalidInput

@@ -9,6 +9,7 @@ from multiprocessing.connection import wait
 from threading import Thread
 
 from stablestep.errors import InvalidInput, whole
+from stablestep.interrupt import ignored
 
 
 def processes(count: int) -> ProcessPoolExecutor:
@@ -18,14 +19,27 @@ def processes(count: int) -> ProcessPoolExecutor:
     ...     executor.submit(abs, -1).result()
     1
     """
+    count = whole("count", count, most=4096)
     # Not forked: JAX has threads, which a fork loses.
-    return ProcessPoolExecutor(whole("count", count, most=4096), get_context("spawn"), prepare)
+    executor = ProcessPoolExecutor(count, get_context("spawn"), prepare)
+    with ignored():
+        for _ in range(count):  # each starts a process, while no process is there to wait for it
+            executor.submit(os.getpid)
+    return executor
 
 
 def prepare() -> None:
     """What a process does first."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that waits for this one deals with Ctrl-C
     end_with_parent()
+
+
+def stop(executor: ProcessPoolExecutor) -> None:
+    """End an executor and its processes now, whatever they do."""
+    there = list((executor._processes or {}).values())
+    executor.shutdown(wait=False, cancel_futures=True)
+    for process in there:
+        process.terminate()
 
 
 @cache
