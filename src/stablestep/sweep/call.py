@@ -81,7 +81,11 @@ class Sweep:
         work, place = _work(function, setup, points, arguments), _place(store)
         runner = runner_of(Serial() if executor is None else executor, work)
         keys = [work.key(points[number]) for number in range(len(points))]
-        identity = {"function": called(function), "code": digest(function).hex(), "wide": str(work.wide)}
+        identity = {
+            "function": called(function),
+            "code": digest(function).hex(),
+            "64-bit numbers": "on" if work.wide else "off",
+        }
         if isinstance(place, Folder):
             place.open({**work.versions, **identity})
         facts = _facts(work, points)
