@@ -129,6 +129,15 @@ def _work(function: Any, setup: Any, points: Points, arguments: Mapping[str, Any
     return Work(function, setup, arguments, bool(jax.config.jax_enable_x64), versions())  # pyright: ignore[reportAttributeAccessIssue]
 
 
+def _keys(work: Work, points: Points, place: Store) -> list[str]:
+    """What points are kept under; where nothing is kept, their numbers do, and nobody need tell what they compute."""
+    if isinstance(place, Folder):
+        return [work.key(points[number]) for number in range(len(points))]
+    for number in range(len(points)):
+        work.at(points[number])
+    return [f"{number:032x}" for number in range(len(points))]
+
+
 def _place(store: Any) -> Store:
     if store is None:
         return Memory()

@@ -49,6 +49,12 @@ class Work:
         """The digest of all but setup and arguments."""
         return digest(self.function, self.wide, self.versions)
 
+    @property
+    def facts(self) -> dict[str, str]:
+        """What a store is made for."""
+        own = {"function": called(self.function), "code": digest(self.function).hex()}
+        return {**self.versions, **own, "64-bit numbers": "on" if self.wide else "off"}
+
     def key(self, point: Mapping[str, Any]) -> str:
         """The digest of what is computed at a point."""
         setup, arguments = self.at(point)
