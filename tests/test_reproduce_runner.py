@@ -128,7 +128,7 @@ def test_an_interrupted_first_section_changes_nothing(tmp_path, book, console):
     before = (tmp_path / "report.html").read_text()
     book.failures["first"] = KeyboardInterrupt()
     with pytest.raises(Interrupted, match="nothing in"):
-        reproduce(tmp_path, console=console, sections=book.entries, jobs=1)
+        reproduce(tmp_path, console=console, sections=book.entries, jobs=1, resume=False)
     assert (tmp_path / "report.html").read_text() == before
 
 
@@ -184,3 +184,39 @@ def test_a_section_without_pictures_may_come_from_another_process(monkeypatch):
     section = Section("plain", "Plain")
     monkeypatch.setattr(workers, "import_module", lambda name: SimpleNamespace(run=lambda context: section))
     assert workers.work(Entry("plain", "Plain", "anywhere", ()), True, 0)[0] is section
+
+
+def test_a_run_that_was_stopped_goes_on(tmp_path, book, console):
+    out, whole = tmp_path / "report", tmp_path / "whole"
+    book.failures["second"] = ZeroDivisionError()
+    with pytest.raises(ZeroDivisionError):
+        reproduce(out, console=console, sections=book.entries, jobs=1)
+    del book.failures["second"]
+    book.contexts.clear()
+    reproduce(out, console=console, sections=book.entries, jobs=1)
+    assert book.names == ["second", "third"] and f"Kept of an earlier run in {out}: first" in console.file.getvalue()
+    reproduce(whole, console=console, sections=book.entries, jobs=1)
+    for path in ("claims.json", "sections/first.json", "sections/second.json", "sections/third.json"):
+        assert (out / path).read_bytes() == (whole / path).read_bytes()
+    assert "not complete" not in (out / "report.html").read_text()
+
+
+@pytest.mark.parametrize("other", [{"seed": 1}, {"quick": True}, {"resume": False}])
+def test_sections_of_another_run_are_not_kept(tmp_path, book, console, other):
+    reproduce(tmp_path, console=console, sections=book.entries, jobs=1)
+    book.contexts.clear()
+    reproduce(tmp_path, console=console, sections=book.entries, jobs=1, **other)
+    assert book.names == ["first", "second", "third"] and "Kept" not in console.file.getvalue()
+
+
+def test_a_kept_section_has_its_pictures_and_data(tmp_path, console):
+    entry = Entry("elsewhere", "Elsewhere", "tests.section_of_another_process", ())
+    before = reproduce(tmp_path, console=console, sections=[entry], jobs=1).read_text()
+    files = {path: path.read_bytes() for folder in ("figures", "data") for path in (tmp_path / folder).iterdir()}
+    after = reproduce(tmp_path, console=console, sections=[entry], jobs=1).read_text()
+    assert {path: path.read_bytes() for path in files} == files and len(files) == 3
+    pictures = re.findall(r"data:image/png;base64,[^\"]*", before)
+    assert pictures and pictures == re.findall(r"data:image/png;base64,[^\"]*", after)
+    next(tmp_path.glob("figures/*.png")).write_bytes(b"another")
+    assert f"process {os.getpid()}" in reproduce(tmp_path, console=console, sections=[entry], jobs=1).read_text()
+    assert len(list(tmp_path.glob("figures/*.png"))) == 2, "it was made again"

@@ -3,7 +3,7 @@
 import equinox as eqx
 
 from stablestep.compressor import Compressor, Identity
-from stablestep.errors import instance, one_of, require, shown, whole
+from stablestep.errors import InvalidInput, instance, one_of, require, shown, whole
 from stablestep.noise import Gaussian, Noise
 from stablestep.problem import Mixture, Problem
 from stablestep.server import Plain, Server
@@ -79,10 +79,8 @@ class Setup(eqx.Module):
             instance("problem", problem, Problem, "problem.Quartic(dim=10)")
         require(len(groups) > 0, "a Setup needs at least one group of agents, such as Agents(4).")
         for group in groups:
-            require(
-                isinstance(group, Agents),
-                f"{shown(group)} is not a group of agents; write Setup(problem, Agents(…), …).",
-            )
+            if not isinstance(group, Agents):  # shown only then: a sweep makes thousands of setups
+                raise InvalidInput(f"{shown(group)} is not a group of agents; write Setup(problem, Agents(…), …).")
         require(
             problem is not None or all(group.problem is not None for group in groups),
             "problem is None, but a group of agents has no problem of its own; give one or the other.",

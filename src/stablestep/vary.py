@@ -1,6 +1,7 @@
 """A setup (and a schedule) with one of its parameters changed, found by its name or by a path to it."""
 
 import inspect
+from functools import cache
 from typing import Any
 
 import equinox as eqx
@@ -10,6 +11,7 @@ from stablestep.errors import InvalidInput, instance, nearest, require, shown
 from stablestep.setup import Setup
 
 ALL = "agents.all"
+_ABSENT = object()
 
 
 def vary(setup: Setup, name: str, value: Any) -> Setup:
@@ -55,9 +57,15 @@ def parameters(part: eqx.Module) -> dict[str, Any]:
     >>> parameters(Gaussian(sigma0=1.0))
     {'sigma0': 1.0, 'sigma1': 0.0}
     """
-    stored = getattr(type(part), "stored", {})
-    names = inspect.signature(type(part)).parameters
-    return {name: getattr(part, stored.get(name, name)) for name in names if hasattr(part, stored.get(name, name))}
+    held = ((name, getattr(part, attribute, _ABSENT)) for name, attribute in _attributes(type(part)))
+    return {name: value for name, value in held if value is not _ABSENT}
+
+
+@cache
+def _attributes(kind: type) -> list[tuple[str, str]]:
+    """The constructor's arguments of a class, and under which attributes it keeps them."""
+    stored = getattr(kind, "stored", {})
+    return [(name, stored.get(name, name)) for name in inspect.signature(kind).parameters]
 
 
 def _parts(setup: Setup) -> dict[str, Any]:

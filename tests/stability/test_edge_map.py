@@ -1,5 +1,7 @@
 """Maps of where runs end, with the predictors' lines."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -75,6 +77,15 @@ def test_the_threshold_is_an_option_and_stands_in_the_attributes():
     }
     assert found[10.0].blown > 2 * found[1e3].blown and found[10.0].up == found[1e3].up
     assert [f"has passed {blown:g} times" in each.attrs["edge"] for blown, each in found.items()] == [True, True]
+
+
+def test_a_store_keeps_what_is_finished_and_an_executor_computes(tmp_path):
+    options = {"x0": 1.0, "eta": [0.6, 1.1], "omega": [1.0, 4.0], "steps": 5, "runs": 50}
+    alone, (first, again) = edge_map(MASKED, **options), (edge_map(MASKED, **options, store=tmp_path) for _ in range(2))
+    with ThreadPoolExecutor(2) as executor:
+        shared = edge_map(MASKED, **options, executor=executor)
+    assert alone.identical(first) and first.identical(again) and shared.identical(alone)
+    assert len(list(tmp_path.glob("cells/*/*.nc"))) == 2
 
 
 def test_saved_as_netcdf(tmp_path):

@@ -3,6 +3,7 @@
 from importlib import import_module
 from pkgutil import iter_modules
 
+from stablestep import interrupt
 from stablestep.cli.app import app
 
 __all__ = ["app", "main"]
@@ -14,4 +15,4 @@ for _found in iter_modules(__path__):
 
 def main() -> None:
     """Run the command line; what is wrong with the input is said in one sentence, with exit status 2."""
-    app()
+    interrupt.run(app)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 from typer.core import TyperGroup
 
+from stablestep import interrupt
 from stablestep.cli import screen
 from stablestep.errors import InvalidInput
 from stablestep.files import NotWritten
@@ -83,19 +84,28 @@ def _options(
 def plain_errors() -> Iterator[None]:
     """Say in one sentence what went wrong: exit status 2 for a wrong input, 1 for a machine that is too small, 130 after Ctrl-C."""
     try:
-        yield
-    except InvalidInput as error:
-        fail(str(error), 2)
-    except NotWritten as error:
-        fail(str(error), 1)
-    except KeyboardInterrupt:
-        fail("Interrupted: nothing was written.", 130)
-    except MemoryError:
-        fail(TOO_LARGE, 1)
-    except RuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):  # as JAX says it
-            raise
-        fail(TOO_LARGE, 1)
+        with interrupt.unwinding():
+            yield
+    except typer.Exit:
+        raise
+    except (Exception, KeyboardInterrupt) as error:
+        fail(*_sentence(error))
+
+
+def _sentence(error: BaseException) -> tuple[str, int]:
+    """What went wrong in one sentence, and the exit status; what nobody foresaw is raised again."""
+    match error:
+        case _ if isinstance(error, KeyboardInterrupt) or interrupt.happened():
+            return "Interrupted: nothing was written.", interrupt.STATUS
+        case InvalidInput():
+            return str(error), 2
+        case NotWritten():
+            return str(error), 1
+        case MemoryError():
+            return TOO_LARGE, 1
+        case RuntimeError() if "RESOURCE_EXHAUSTED" in str(error):  # as JAX says it
+            return TOO_LARGE, 1
+    raise error
 
 
 TOO_LARGE = "This does not fit into the memory; use fewer runs, agents or coordinates."

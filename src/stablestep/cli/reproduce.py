@@ -25,12 +25,19 @@ def reproduce(
     ] = None,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the report goes.")] = Path("reproduction"),
     seed: Annotated[int, typer.Option("--seed", help="Of every random number.")] = 0,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume/--fresh",
+            help="Keep the sections in DIR that a run of the same source, versions and seed has finished.",
+        ),
+    ] = True,
 ) -> None:
     """Reproduce the papers' figures and say, claim by claim, what holds: DIR/report.html."""
     from stablestep.reproduce import Interrupted
     from stablestep.reproduce import reproduce as run
 
     try:
-        run(out, quick=quick, only=tuple(only or ()), seed=seed)
+        run(out, quick=quick, only=tuple(only or ()), seed=seed, resume=resume)
     except Interrupted as interrupted:
         fail(str(interrupted), 130)

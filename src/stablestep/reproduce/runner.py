@@ -14,8 +14,9 @@ from typing import Any
 from rich.console import Console
 
 from stablestep.errors import seed_of
-from stablestep.report import Section, prepare, write
+from stablestep.report import prepare, write
 from stablestep.reproduce.display import display_on, verdicts
+from stablestep.reproduce.kept import identity, keep, kept
 from stablestep.reproduce.registry import SECTIONS, Entry, select
 from stablestep.reproduce.workers import here, shared
 
@@ -35,11 +36,13 @@ def reproduce(
     console: Console | None = None,
     sections: Sequence[Entry] = SECTIONS,
     jobs: int | None = None,
+    resume: bool = True,
 ) -> Path:
     """Run the sections, write the report into `out` after each, and return the path of report.html.
 
     only: names of sections, ids of claims, or beginnings of such ids; nothing means everything.
     jobs: in how many processes, by default one for each processor and at most four; with one it is this process itself.
+    resume: keep the sections in `out` that a run of the same source, versions, seed and `quick` has finished, however it ended.
     Raises `InvalidInput` for an unknown id or a folder that cannot be written, and `Interrupted` on Ctrl-C. Whatever
     stops it, the sections finished before are in the report, which names the others.
     """
@@ -48,21 +51,27 @@ def reproduce(
     entries = select(only, sections, quick)
     prepare(out)
     facts = provenance(out, quick, only, seed)
-    found: dict[str, Section] = {}
+    run = identity(facts["versions"], seed, quick)
+    found = kept(Path(out), [entry.name for entry in entries], run) if resume else {}
+    _tell(console, found, out)
+    left = [entry for entry in entries if entry.name not in found]
     start = time.perf_counter()
 
     def save() -> None:
         missing = [entry.title for entry in entries if entry.name not in found]
         write([found[entry.name] for entry in entries if entry.name in found], out, facts, missing)
 
-    jobs = min(jobs or min(os.cpu_count() or 1, MOST_JOBS), len(entries))
-    run = here if jobs == 1 else partial(shared, jobs)
+    jobs = min(jobs or min(os.cpu_count() or 1, MOST_JOBS), len(left))
+    compute = here if jobs <= 1 else partial(shared, jobs)
     try:
-        with display_on(console, len(entries)) as display, closing(run(entries, quick, seed, display)) as sections_done:
+        with display_on(console, len(left)) as display, closing(compute(left, quick, seed, display)) as sections_done:
             for name, section in sections_done:
                 found[name] = section
                 facts["seconds"] = round(time.perf_counter() - start, 1)
                 save()
+                keep(Path(out), name, section, run)
+        if not left:
+            save()
     except KeyboardInterrupt:
         # The interruption may have come while the last finished section was being written.
         if found:
@@ -71,6 +80,12 @@ def reproduce(
     console.print(verdicts([found[entry.name] for entry in entries]))
     console.print(f"The report is at {Path(out) / 'report.html'}", soft_wrap=True, highlight=False, markup=False)
     return Path(out) / "report.html"
+
+
+def _tell(console: Console, found: Iterable[str], out: Path | str) -> None:
+    """Say what is not computed again."""
+    if names := ", ".join(found):
+        console.print(f"Kept of an earlier run in {out}: {names}", soft_wrap=True, highlight=False, markup=False)
 
 
 def provenance(out: Path | str, quick: bool, only: Sequence[str], seed: int) -> dict[str, Any]:

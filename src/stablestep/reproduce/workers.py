@@ -1,20 +1,21 @@
 """Runs sections, in this process or in others as well."""
 
 import gc
-import signal
 import time
 from collections import deque
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from importlib import import_module
-from multiprocessing import active_children, get_context
+from multiprocessing import get_context
 from threading import Lock
 from typing import Any
 
+from stablestep.interrupt import ignored
 from stablestep.report import Section
 from stablestep.reproduce.context import Context
 from stablestep.reproduce.display import Display
 from stablestep.reproduce.registry import Entry
+from stablestep.sweep.workers import prepare, stop
 
 Finished = Generator[tuple[str, Section], None, None]
 
@@ -47,17 +48,16 @@ def shared(jobs: int, entries: Sequence[Entry], quick: bool, seed: int, display:
             return rest.popleft() if rest else None
 
     try:
-        for _ in range(jobs - 1):
-            give()
+        with ignored():
+            for _ in range(jobs - 1):
+                give()
         while (entry := take()) is not None:
             yield from here([entry], quick, seed, display)
             yield from _taken(theirs, [future for future in list(theirs) if future.done()], display)
         yield from _taken(theirs, as_completed(list(theirs)), display)
     finally:
         rest.clear()
-        pool.shutdown(wait=False, cancel_futures=True)
-        for worker in active_children():
-            worker.terminate()
+        stop(pool)
 
 
 def _taken(theirs: dict[Future, Entry], done: Iterable[Future], display: Display) -> Finished:
@@ -68,7 +68,7 @@ def _taken(theirs: dict[Future, Entry], done: Iterable[Future], display: Display
 
 
 def _prepare_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that waits for this one deals with Ctrl-C
+    prepare()
     gc.set_threshold(100_000)  # tracing makes many objects, and hardly any garbage
 
 

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from concurrent.futures import Executor
+from os import PathLike
 
 import numpy as np
 import xarray as xr
@@ -15,7 +16,7 @@ from stablestep.stability.critical import METHODS
 from stablestep.stability.members import Runner
 from stablestep.stability.rollouts import precision
 from stablestep.stability.start_point import BLOWN, StartPoint, checked_blown, edge_of, start_point
-from stablestep.vary import vary
+from stablestep.sweep import sweep
 
 LINES = ("theorem", "coordinate-wise", "loss-model")
 
@@ -30,6 +31,8 @@ def edge_map(
     seed: int = 0,
     lines: Sequence[str] = LINES,
     blown: float = BLOWN,
+    store: str | PathLike | None = None,
+    executor: Executor | None = None,
     **parameter: Sequence,
 ) -> xr.Dataset:
     """The fraction of runs that blow up, or end above f(x0), over the step and one parameter of the setup, or x0 itself.
@@ -39,6 +42,7 @@ def edge_map(
         eta: constant steps.
         steps, runs: of each point of the map.
         blown: a run whose f − f* passes this many times its start (1000) has blown up; ∞ for no such threshold.
+        store, executor: as of `sweep`: a folder that keeps what is finished, and what computes.
         parameter: one name and its values, such as omega=[1, 2, 4], count=[1, 4, 16], sigma1=… or df=….
         lines: predictors whose step is computed at each value; NaN where one does not apply.
 
@@ -62,23 +66,25 @@ def edge_map(
     steps, runs, blown = whole("steps", steps), whole("runs", runs), checked_blown(blown)
     for line in lines:
         require(line in METHODS, f'there is no method "{line}" to draw. {nearest(str(line), METHODS)}')
-    starts = (
-        start_point(setup, value, seed) if name == "x0" else start_point(vary(setup, name, value), x0, seed)
-        for value in values
-    )
-    rows = [(*_ends(at, etas, steps, runs, blown), [_predicted(at, line) for line in lines]) for at in starts]
+    options = {"etas": etas, "steps": steps, "runs": runs, "seed": seed, "lines": tuple(lines), "blown": blown}
+    start = {} if name == "x0" else {"x0": x0}
+    found = sweep(_row, setup, {name: values}, store=store, executor=executor, progress=False, **start, **options)
+    if "failure" in found:
+        raise InvalidInput(next(words for words in found["failure"].values.tolist() if words))
     attributes = {"edge": edge_of(blown=blown), "steps": steps, "runs": runs, "seed": seed}
-    return _packed(rows, {name: list(values), "eta": etas, "predictor": list(lines)}, name, attributes)
+    coordinates = {name: list(values), "eta": etas, "predictor": list(lines)}
+    variables = found.transpose("predictor", name, "eta")[["up", "blown", "predicted"]].variables
+    return xr.Dataset({key: variables[key].load() for key in ("up", "blown", "predicted")}, coordinates, attributes)
 
 
-def _packed(rows: list, coordinates: dict[str, Any], name: str, attributes: dict[str, Any]) -> xr.Dataset:
-    up, blown, predicted = (np.array(part) for part in zip(*rows))
-    variables: dict[str, Any] = {
-        "up": ((name, "eta"), up),
-        "blown": ((name, "eta"), blown),
-        "predicted": (("predictor", name), predicted.T),
-    }
-    return xr.Dataset(variables, coordinates, attributes)
+def _row(
+    setup: Setup, x0, etas: np.ndarray, steps: int, runs: int, seed: int, lines: Sequence[str], blown: float
+) -> xr.Dataset:
+    """One value of the parameter: where runs end at each step, and what the predictors say."""
+    at = start_point(setup, x0, seed)
+    up, over = _ends(at, etas, steps, runs, blown)
+    predicted = np.array([_predicted(at, line) for line in lines])
+    return xr.Dataset({"up": ("eta", up), "blown": ("eta", over), "predicted": ("predictor", predicted)})
 
 
 def _steps(eta) -> Float[np.ndarray, " etas"]:

@@ -1,0 +1,167 @@
+"""`stablestep sweep`."""
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stablestep.cli import screen
+from stablestep.cli.app import command, fail
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    import xarray as xr
+    from rich.table import Table
+
+    from stablestep.spec import Spec
+    from stablestep.sweep import Plan
+
+MOST_READ = 1000  # points, for a table
+FUNCTIONS = ("simulate", "critical", "limits", "moments")
+
+
+@command(
+    "stablestep sweep spec.toml --store sweep",
+    "stablestep sweep spec.toml --store sweep --of critical --method moments --jobs 4",
+    "stablestep sweep spec.toml --store sweep --scheduler tcp://10.0.0.1:8786",
+    more="\n\nwhere spec.toml has a \\[grid], for instance:\n\n  grid = { omega = \\[0, 8, 32], count = \\[1, 4, 16] }\n\n"
+    'and what is there already is not computed again. In Python, stablestep.sweep.load("sweep") gives all of it.',
+)
+def sweep(
+    spec: Annotated[Path, typer.Argument(metavar="SPEC.toml", help=r"What is computed, and a \[grid] of it.")],
+    store: Annotated[Path, typer.Option("--store", metavar="DIR", help="Where the points are kept.")],
+    of: Annotated[str, typer.Option("--of", help=f"{', '.join(FUNCTIONS[:-1])} or {FUNCTIONS[-1]}.")] = "simulate",
+    method: Annotated[str | None, typer.Option("--method", help="Of critical.")] = None,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="In how many processes here.")] = 1,
+    scheduler: Annotated[
+        str | None, typer.Option("--scheduler", metavar="tcp://…", help="Of a Dask cluster, whose workers compute.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say how many points, how long and how much memory.")
+    ] = False,
+) -> None:
+    """Compute every point of a spec's grid, in parallel, and go on where an earlier run was stopped."""
+    from stablestep.errors import require
+    from stablestep.spec import load
+    from stablestep.sweep import NotFinished
+    from stablestep.sweep import sweep as swept
+
+    described = load(spec, to_run=of in ("simulate", "moments"))
+    grid = described.run.pop("grid", None)
+    require(grid, f"{spec}: there is no [grid], whose points are computed; add one.")
+    function, arguments = _asked(of, method, described)
+    console = screen.console()
+    if dry_run:
+        plan = swept.plan(function, described.setup, grid, store=store, **arguments)
+        console.print(_words(plan, jobs), highlight=False, markup=False, soft_wrap=True)
+        return
+    try:
+        with _executor(jobs, scheduler) as executor:
+            found = swept(function, described.setup, grid, store=store, executor=executor, **arguments)
+    except NotFinished as stopped:
+        fail(f"{str(stopped)[0].upper()}{str(stopped)[1:]}", 1)
+    except KeyboardInterrupt:
+        fail(f'Interrupted: finished points are kept in "{store}", and the same command goes on from there.', 130)
+    if found.attrs["points"] <= MOST_READ:
+        console.print(_table(found, grid))
+    refused = int((found["failure"] != "").sum()) if "failure" in found else 0
+    told = f"{found.attrs['finished']} points are in {store}" + (f", {refused} of them refused" if refused else "")
+    console.print(f"{told}.", soft_wrap=True, highlight=False, markup=False)
+
+
+def _asked(of: str, method: str | None, described: "Spec") -> tuple[Any, dict[str, Any]]:
+    """The function and its arguments."""
+    from stablestep.errors import InvalidInput, one_of, require
+    from stablestep.message import moments
+    from stablestep.schedule import Constant
+    from stablestep.simulate import simulate
+    from stablestep.stability import advise, critical_step
+
+    one_of("--of", of, FUNCTIONS)
+    require(method is None or of == "critical", f"--method is of critical, but --of is {of}; leave one of them out.")
+    run = described.run
+    start = {"x0": run["x0"], "seed": run.get("seed", 0)}
+    match of:
+        case "simulate":
+            return simulate, {**run, "schedule": described.schedule}
+        case "critical":
+            return critical_step, {**start, "method": method or "rollouts"}
+        case "limits":
+            return advise, start
+    if not isinstance(described.schedule, Constant):
+        raise InvalidInput(
+            'the moments are those of a constant step; write schedule = { type = "Constant", eta = ... }.'
+        )
+    return moments, {"eta": float(described.schedule.eta), "x0": run["x0"], "steps": run["steps"]}
+
+
+@contextmanager
+def _executor(jobs: int, scheduler: str | None) -> "Iterator[Executor | None]":
+    """What computes: this process, several, or a cluster."""
+    from stablestep.sweep.workers import processes, stop
+
+    if scheduler is not None:
+        with _client(scheduler) as client:
+            yield client.get_executor(pure=False)
+    elif jobs == 1:
+        yield None
+    else:
+        executor = processes(jobs)
+        try:
+            yield executor
+        finally:
+            stop(executor)
+
+
+def _client(scheduler: str) -> Any:
+    from stablestep.errors import InvalidInput
+
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise InvalidInput(
+            "--scheduler needs Dask, which is not installed: pip install 'stablestep[cluster]'."
+        ) from error
+    try:
+        return Client(scheduler, timeout="10s")
+    except (OSError, ValueError, TypeError) as error:
+        raise InvalidInput(
+            f'no Dask scheduler answers at "{scheduler}"; start one there, or correct the address.'
+        ) from error
+
+
+def _words(plan: "Plan", jobs: int) -> str:
+    """The plan in sentences."""
+    left = plan.points - plan.finished
+    hours = plan.hours(jobs)
+    time = f"{hours:.2g} hours" if hours >= 1 else f"{3600 * hours:.2g} seconds"
+    workers = "one process" if jobs == 1 else f"{jobs} processes"
+    return (
+        f"{plan.points} points, {plan.finished} of them finished: {left} take about {time} in {workers} "
+        f"({plan.first:.2g} s for the first, {plan.seconds:.2g} s for each other), {plan.size * plan.points / 1e6:.2g} MB on disk "
+        f"and {plan.memory / 1e6:.0f} MB of memory in each process."
+    )
+
+
+def _table(found: "xr.Dataset", dims: Collection[str]) -> "Table":
+    """The spread over the points of every number that differs between them, at the last time where there are several."""
+    import numpy as np
+    from rich.table import Table
+
+    from stablestep.report import number
+
+    table = Table("found", "smallest", "median", "largest", "missing", box=None, pad_edge=False)
+    last = found.isel(time=-1) if "time" in found.dims else found
+    for name, variable in last.data_vars.items():
+        if variable.dtype.kind in "iuf" and set(variable.dims) <= set(dims):
+            values = variable.values.ravel()
+            there = values[~np.isnan(values)]
+            if there.size and there.min() < there.max():
+                spread = (there.min(), np.median(there), there.max())
+                table.add_row(
+                    str(name), *(number(float(f"{value:.4g}")) for value in spread), str(values.size - there.size)
+                )
+    return table
