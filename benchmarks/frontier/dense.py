@@ -38,7 +38,7 @@ _RANK1, _RANK2 = (partial(power_sgd, make=optimizers.adamw, rank=rank) for rank 
 ENTRANTS = (
     Entrant(REFERENCE, "fp32, AdamW, schedule of T", "reference", _ADAMW, 0.008, stretch=1.0, quick=True),
     Entrant("adamw-longer", "fp32, AdamW", "theirs", _ADAMW, 0.008),
-    Entrant("momentum", "fp32, momentum SGD", "theirs", _MOMENTUM, 0.1, quick=True),
+    Entrant("momentum", "fp32, momentum SGD", "theirs", _MOMENTUM, 0.1),
     Entrant("muon", "fp32, Muon", "theirs", _MUON, 0.008),
     Entrant("fp16", "torch's fp16 hook, AdamW", "theirs", _FP16, 0.008),
     Entrant("powersgd-1", "torch's PowerSGD r1, AdamW", "theirs", _RANK1, 0.004),

@@ -25,14 +25,21 @@ def local(
     return Trainer(model, optimizer, steps.step, lambda: steps.meter.since == 0, steps.synchronize)
 
 
-GROWING = partial(local, every=(8, 24))
+MUON = optimizers.muon
 
 ENTRANTS = (
     Entrant("local-q2", "local AdamW, H 16, 2 bit, two-shot", "ours", local, 0.008, quick=True),
-    Entrant("local-q2-ramp", "local AdamW, H 8 to 24, 2 bit, two-shot", "ours", GROWING, 0.008, quick=True),
+    Entrant("local-q2-ramp", "local AdamW, H 8 to 24, 2 bit, two-shot", "ours", partial(local, every=(8, 24)), 0.008),
     Entrant("local-q4", "local AdamW, H 16, 4 bit, two-shot", "ours", partial(local, bits=4), 0.008),
     Entrant(
         "local-q2-gather", "local AdamW, H 16, 2 bit, all-gather", "ours", partial(local, exchange="all-gather"), 0.008
     ),
-    Entrant("local-q2-muon", "local Muon, H 16, 2 bit, two-shot", "ours", partial(local, make=optimizers.muon), 0.008),
+    Entrant("local-q2-muon", "local Muon, H 16, 2 bit, two-shot", "ours", partial(local, make=MUON), 0.016, quick=True),
+    Entrant(
+        "local-q2-muon-ramp",
+        "local Muon, H 8 to 24, 2 bit, two-shot",
+        "ours",
+        partial(local, make=MUON, every=(8, 24)),
+        0.016,
+    ),
 )

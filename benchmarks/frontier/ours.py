@@ -48,7 +48,7 @@ MAJORITY = partial(hooked, compressor=C.Sign(), make=optimizers.plain, vote="maj
 
 ENTRANTS = (
     Entrant("low-rank-2", "LowRank r2, AdamW", "ours", LOW_RANK, 0.004, quick=True),
-    Entrant("ef-topk-1-adamw", "EF-TopK 1 %, AdamW", "ours", feedback(TOP1, _ADAMW), 0.004, quick=True),
+    Entrant("ef-topk-1-adamw", "EF-TopK 1 %, AdamW", "ours", feedback(TOP1, _ADAMW), 0.004),
     Entrant("ef-topk-1-m", "EF-TopK 1 %, momentum SGD", "ours", feedback(TOP1, _MOMENTUM), 0.1),
     Entrant("ef-topk-01-adamw", "EF-TopK 0.1 %, AdamW", "ours", feedback(TOP01, _ADAMW), 0.004),
     Entrant("ef-topk-01-m", "EF-TopK 0.1 %, momentum SGD", "ours", feedback(TOP01, _MOMENTUM), 0.1),
