@@ -84,7 +84,7 @@ def by_start(symbol: str, starts: Sequence[float], shares: Float[np.ndarray, "st
     """Shares in words.
 
     >>> by_start("x0", [1.0, 2.0], np.array([[0.0, 0.5], [0.25, 1.0]]))
-    'x0 = 1: 0 %, 50 %; x0 = 2: 25 %, 100 %'
+    'x0 = 1: 0 %, 50.0 %; x0 = 2: 25.0 %, 100 %'
     """
     rows = zip(starts, shares, strict=True)
     return "; ".join(f"{symbol} = {x0:g}: {', '.join(plot.percent(share) for share in row)}" for x0, row in rows)

@@ -72,6 +72,7 @@ class Normalized(Schedule):
     Raises:
         InvalidInput: if `schedule` is no schedule, or is Normalized.
 
+    >>> from stablestep.schedule import Constant
     >>> Normalized(Constant(0.05)).eta
     0.05
     """
