@@ -372,6 +372,28 @@ def units_may_run_twice_or_in_checkpoints_or_not_at_all(rank, workers, folder):
             assert found["mean_norm"] == pytest.approx(there.telemetry()["mean_norm"], rel=1e-10)
 
 
+def a_backward_that_broke_off_is_forgotten(rank, workers, folder):
+    """A unit had sent its message already; the next backward, after FSDP's own reset, begins anew."""
+    mesh, alone = meshes(workers, 1), sst.HookState(METHODS[0][0])
+    model, state = perceptron(), sst.HookState(METHODS[0][0])
+    fully_shard(model[4], mesh=mesh["shard"])  # the gradient of a unit that has not reduced it survives the reset
+    sst.register(sharded(mesh["shard"], model), state, replicas=mesh.get_group("rep"))
+    ddp = wrapped(perceptron(), alone)
+    out = model[1].register_forward_hook(lambda module, given, found: found.register_hook(lambda gradient: 1 / 0) and None)
+    with pytest.raises(ZeroDivisionError):
+        loss(model, batch(rank, 9)).backward()
+    out.remove()
+    model.reset_iter_state()
+    for step in range(2):
+        for one in (model, ddp):
+            one.zero_grad()
+            loss(one, batch(rank, step)).backward()
+        for left, right in zip(model.parameters(), ddp.parameters()):
+            torch.testing.assert_close(whole(left.grad), right.grad, rtol=1e-10, atol=1e-12)
+        assert state.telemetry()["exchanges"] == step + 1
+        assert state.telemetry()["mean_norm"] == pytest.approx(alone.telemetry()["mean_norm"], rel=1e-10)
+
+
 def test_two_by_two():
     together(
         4,
@@ -394,6 +416,10 @@ def test_checkpoints():
 
 def test_replicas_only():
     together(2, one_shard_is_the_hook_of_ddp, units_may_run_twice_or_in_checkpoints_or_not_at_all)
+
+
+def test_a_backward_that_breaks_off():
+    together(2, a_backward_that_broke_off_is_forgotten)
 
 
 def test_bad_input():

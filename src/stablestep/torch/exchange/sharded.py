@@ -55,13 +55,13 @@ class Unit:
             InvalidInput: if FSDP will divide once more, the replicas are not to be reduced, or a gradient is missing.
         """
         require(
-            flat.dtype != torch.float16 and not self.group.force_sum_reduction_for_comms,
+            flat.dtype != torch.float16 and not getattr(self.group, "force_sum_reduction_for_comms", False),
             "FSDP divides these gradients again after the hook (float16, or set_force_sum_reduction_for_comms), so their norms are wrong; "
             "use MixedPrecisionPolicy(reduce_dtype=torch.float32).",
         )
         require(
             self.group.all_reduce_grads,
-            "set_requires_all_reduce(False) leaves the exchange to a later backward, which no hook can; use set_requires_gradient_sync(False).",
+            "set_requires_all_reduce(False) puts the exchange off, which no hook can; use set_requires_gradient_sync(False).",
         )
         both = [
             (shard, one) for shard, one in zip(self.shards, self.group.fsdp_params) if one.sharded_param.requires_grad
@@ -213,7 +213,7 @@ def register_sharded(model: torch.nn.Module, state: HookState, replicas: dist.Pr
 
 def _groups(model: torch.nn.Module) -> list[Any]:
     states = [each._get_fsdp_state() for each in model.modules() if hasattr(each, "_get_fsdp_state")]  # type: ignore[operator]
-    found = {id(state): list(state._fsdp_param_groups) for state in states}
+    found = {id(state): _groups_of(state) for state in states}
     require(
         all(len(groups) <= 1 for groups in found.values()),
         "a sharded module has parameters on different meshes, which FSDP hooks do not know; shard it without shard_placement_fn.",
@@ -221,6 +221,12 @@ def _groups(model: torch.nn.Module) -> list[Any]:
     groups = [group for groups in found.values() for group in groups]
     require(groups, "the sharded model has no parameters to train; register it after fully_shard(model, …).")
     return groups
+
+
+def _groups_of(state: Any) -> list[Any]:
+    # Older versions of torch know one group for each module.
+    groups = getattr(state, "_fsdp_param_groups", None)
+    return [one for one in [state._fsdp_param_group] if one is not None] if groups is None else list(groups)
 
 
 def _replicas(given: Any, shards: dist.ProcessGroup, groups: Sequence[Any]) -> dist.ProcessGroup:
