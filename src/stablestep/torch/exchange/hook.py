@@ -75,7 +75,8 @@ def register(
 
     Raises:
         InvalidInput: if the model is not wrapped in DistributedDataParallel or sharded as above, it has a hook already, the state serves
-            another model, k is larger than a tensor, parameters were frozen when the model was wrapped, or a resumed state belongs to other ones.
+            another model, k is larger than a tensor, parameters were frozen when the model was wrapped, or a resumed state belongs to
+            other ones.
 
     >>> register(torch.nn.Linear(1, 1), None)
     Traceback (most recent call last):

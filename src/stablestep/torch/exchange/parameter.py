@@ -59,9 +59,12 @@ class SentParameter:
 
     def from_rows(self, rows: Sequence[Tensor]) -> None:
         """Write the mean of the messages in all workers' rows."""
-        messages = MessageSum(self.channel.codec, self.flat)
+        measured = self.lost is None
+        # The gradient's own place serves, unless the error is yet to be measured by it.
+        zeros = torch.zeros_like(working(self.flat)) if measured else working(self.flat).zero_()
+        messages = MessageSum(self.channel.codec, zeros)
         for worker, (payload, plan) in enumerate(self._payloads(rows)):
-            if worker == self.rank and self.lost is None:
+            if measured and worker == self.rank:
                 self.lost = messages.add_measured(payload, plan, self.sending.wanted)
             else:
                 messages.add(payload, plan)

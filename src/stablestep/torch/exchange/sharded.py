@@ -61,7 +61,7 @@ class Unit:
         )
         require(
             self.group.all_reduce_grads,
-            "set_requires_all_reduce(False) leaves the exchange to a later backward, which no hook can; use set_requires_gradient_sync(False).",
+            "set_requires_all_reduce(False) puts the exchange off, which no hook can; use set_requires_gradient_sync(False).",
         )
         both = [
             (shard, one) for shard, one in zip(self.shards, self.group.fsdp_params) if one.sharded_param.requires_grad

@@ -9,6 +9,7 @@ import torch
 Tensor = torch.Tensor
 Draw = Callable[[int], Tensor]
 _SHARED = -1
+SAMPLE = 17  # every so manyth value is one of a sample; no divisor of what widths of layers usually are
 _SMALL = 1024  # so many uniforms cost less than the way around them
 
 
@@ -76,8 +77,8 @@ def smallest(values: Tensor, count: int) -> Tensor:
     """The indices of the `count` smallest values in ascending order; ties go to the lower index, as in a stable sort."""
     if count == len(values):
         return torch.arange(count, device=values.device)
-    if len(values) > 64 * _SMALL and 8 * count < len(values):
-        few = (values <= _probably_above(values, count)).nonzero().squeeze(1)
+    if likely_few(len(values), count):
+        few = (values <= probably_above(values[::SAMPLE], count)).nonzero().squeeze(1)
         if count <= len(few) < len(values):
             return few[smallest(values[few], count)]
     limit = values.kthvalue(count).values
@@ -86,10 +87,14 @@ def smallest(values: Tensor, count: int) -> Tensor:
     return torch.cat([below, ties]).sort().values
 
 
-def _probably_above(values: Tensor, count: int) -> Tensor:
-    """A number that is likely to have at least `count` values, and not many more, at or below it: a quantile of every 16th."""
-    sample = values[::16]
-    rank = math.ceil(count / 16 + 4 * math.sqrt(count / 16)) + 1
+def likely_few(of: int, count: int) -> bool:
+    """Whether a sample is worth its time that leaves a few candidates for the `count` smallest of so many."""
+    return of > 64 * _SMALL and 8 * count < of
+
+
+def probably_above(sample: Tensor, count: int) -> Tensor:
+    """A number that is likely to have at least `count` values, and not many more, at or below it: a quantile of a sample of them."""
+    rank = math.ceil(count / SAMPLE + 4 * math.sqrt(count / SAMPLE)) + 1
     return sample.kthvalue(min(rank, len(sample))).values
 
 

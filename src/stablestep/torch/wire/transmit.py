@@ -59,7 +59,7 @@ class Channel:
 
     def mean_message(self, gradients: Sequence[Tensor]) -> Tensor:
         """What arrives everywhere when the workers have these gradients [d] each, in one process."""
-        messages = MessageSum(self.codec, gradients[0])
+        messages = MessageSum(self.codec, torch.zeros_like(working(gradients[0])))
         for worker, gradient in enumerate(gradients):
             plan = self.plan(len(gradient), worker)
             messages.add(self.codec.encode(gradient, plan), plan)
@@ -67,11 +67,10 @@ class Channel:
 
 
 class MessageSum:
-    """Messages of tensors like one, added up payload by payload."""
+    """Messages added up payload by payload, into zeros."""
 
-    def __init__(self, codec: Codec, like: Tensor):
-        self.codec, self.count = codec, 0
-        self.total = torch.zeros_like(working(like))
+    def __init__(self, codec: Codec, zeros: Tensor):
+        self.codec, self.count, self.total = codec, 0, zeros
 
     def add(self, payload: Tensor, plan: Plan) -> None:
         """One more."""
