@@ -62,7 +62,7 @@ class Store:
     def __init__(self, path: Path):
         self.path = path
         lines = path.read_text().splitlines() if path.exists() else []
-        self.found = {key: value for key, value in map(json.loads, lines)}
+        self.found = dict(map(json.loads, lines))
 
     def get(self, cell: Cell) -> dict:
         """What the cell gave."""

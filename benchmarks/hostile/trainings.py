@@ -4,6 +4,7 @@ import sysconfig
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -88,7 +89,7 @@ class Conv(nn.Module):
 
 def _layers(*sizes: int, act: type[nn.Module]) -> nn.Module:
     layers: list[nn.Module] = []
-    for before, after in zip(sizes, sizes[1:]):
+    for before, after in pairwise(sizes):
         layers += [nn.Linear(before, after), act()]
     return nn.Sequential(*layers[:-1])
 
