@@ -379,7 +379,9 @@ def a_backward_that_broke_off_is_forgotten(rank, workers, folder):
     fully_shard(model[4], mesh=mesh["shard"])  # the gradient of a unit that has not reduced it survives the reset
     sst.register(sharded(mesh["shard"], model), state, replicas=mesh.get_group("rep"))
     ddp = wrapped(perceptron(), alone)
-    out = model[1].register_forward_hook(lambda module, given, found: found.register_hook(lambda gradient: 1 / 0) and None)
+    out = model[1].register_forward_hook(
+        lambda module, given, found: found.register_hook(lambda gradient: 1 / 0) and None
+    )
     with pytest.raises(ZeroDivisionError):
         loss(model, batch(rank, 9)).backward()
     out.remove()
