@@ -24,7 +24,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import stablestep.torch as sst
 from benchmarks.link.launch.trainer import model
-from stablestep.compressor import QSGD, Compressor, Identity, RandK, ScaledSign, Sign, TopK
+from stablestep.compressor import QSGD, Compressor, ErrorFeedback, Identity, RandK, ScaledSign, Sign, TopK
 
 WARM_UP = 3
 _BASE = "noop"
@@ -48,6 +48,7 @@ HOOKS: dict[str, Callable[[DistributedDataParallel], None]] = {
     "Sign": partial(_ours, Sign(), "own"),
     "ScaledSign": partial(_ours, ScaledSign(), "own"),
     "TopK 1 %": partial(_ours, TopK(fraction=0.01), "own"),
+    "ErrorFeedback(TopK 1 %)": partial(_ours, ErrorFeedback(TopK(fraction=0.01), step="outside"), "own"),
     "QSGD, 4 bits": partial(_ours, QSGD(7), "own"),
 }
 

@@ -30,7 +30,16 @@ def pickled(thing):
 
 
 WAYS = {"deepcopy": copy.deepcopy, "torch.save": saved, "pickle": pickled}
-HOOKS = [(c.RandK(fraction=0.5), "shared"), (c.QSGD(2), "own"), (c.Sign(), "own"), (c.TopK(k=1), "own")]
+HOOKS = [
+    (c.RandK(fraction=0.5), "shared"),
+    (c.QSGD(2), "own"),
+    (c.Sign(), "own"),
+    (c.TopK(k=1), "own"),
+    (c.ErrorFeedback(c.TopK(k=1), step="outside"), "own"),
+    (c.EF21(c.TopK(k=1)), "own"),
+    (c.Momentum(c.Sign(), beta=0.9), "own"),
+    (c.LowRank(rank=2), "shared"),
+]
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -57,6 +57,7 @@ HOOKS = [
     (c.TopK(k=1), "own"),
     (c.RandK(k=2), "shared"),
     (c.RandK(k=2), "own"),
+    (c.ErrorFeedback(c.TopK(k=1), step="outside"), "own"),
 ]
 
 
