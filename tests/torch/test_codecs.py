@@ -9,6 +9,7 @@ import torch
 from stablestep import compressor as c
 from stablestep.errors import InvalidInput
 from stablestep.torch import HookState, compress
+from stablestep.torch.wire.biased import largest
 from stablestep.torch.wire.memory import STAGES
 from stablestep.torch.wire.randomness import drawer
 from stablestep.torch.wire.registry import CODECS, codec
@@ -178,6 +179,25 @@ def test_what_remembers_or_clips_is_refused(name):
     with pytest.raises(InvalidInput, match=f"{name} has no torch version yet") as caught:
         HookState(c.Momentum(WRAPPERS[name], beta=0.9))
     assert "\n" not in str(caught.value) and str(caught.value).endswith(".")
+
+
+@pytest.mark.parametrize("kind", ["normal", "few-values", "product", "one", "zero", "bad", "half"])
+@pytest.mark.parametrize("count", [1, 700, 9_000])
+def test_the_largest_are_found(kind, count, seed):
+    """Also where a sample misleads: ties, zeros, and the gradient of a layer, which repeats its rows."""
+    generator = torch.Generator().manual_seed(seed)
+    normal = torch.randn(300_000, generator=generator)
+    vector = {
+        "normal": normal,
+        "few-values": (3 * normal).round(),
+        "product": (normal[:300, None] * normal[300:1300].abs()).flatten(),
+        "one": torch.ones(300_000),
+        "zero": torch.zeros(300_000).index_fill_(0, torch.arange(5, 300_000, 60_000), -2.0),
+        "bad": normal.where(normal.abs() < 2, torch.tensor(float("nan"))).index_fill_(0, torch.tensor([7]), -np.inf),
+        "half": normal.half(),
+    }[kind]
+    wanted = (-vector.abs().nan_to_num(nan=0.0)).argsort(stable=True)[:count].sort().values
+    assert torch.equal(largest(vector, count), wanted)
 
 
 def test_bad_input():

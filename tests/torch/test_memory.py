@@ -211,6 +211,8 @@ def test_the_step_stands_outside_whatever_it_says():
         (HookState(c.ErrorFeedback(c.TopK(k=2))), r"compressor is ErrorFeedback.*k=2.*the saved run has .*k=1.*resume"),
         (HookState(c.ErrorFeedback(c.TopK(k=1)), mask="own"), "mask is own, but the saved run has shared"),
         (HookState(c.EF21(c.TopK(k=1))), "compressor is EF21"),
+        (HookState(c.ErrorFeedback(c.TopK(k=1)), min_numel=4), "min_numel is 4, but the saved run has 0"),
+        (HookState(c.ErrorFeedback(c.TopK(k=1)), seed=5), "seed is 5, but the saved run has 0"),
     ],
 )
 def test_a_checkpoint_of_another_method_is_refused(other, message):

@@ -1,5 +1,7 @@
 """Memories in real processes: skipped steps, unused parameters, GradScaler, accumulation, bytes, and resuming."""
 
+import copy
+import io
 import math
 
 import pytest
@@ -300,6 +302,27 @@ def the_memory_of_other_parameters_is_refused(rank, workers, folder):
         sst.register(wrapped(nn.Linear(6, 1)), late)
 
 
+def a_copy_remembers_the_same(rank, workers, folder):
+    """A deep copy and a pickle go on bit for bit, and nothing that one of them does reaches the other."""
+    for compressor, mask in (*CASES[:1], *CASES[3:4], (c.LowRank(rank=2), "own")):
+        run = Run(compressor, mask).train(rank, range(3))
+        before = run.memory()
+        file = io.BytesIO()
+        torch.save(run.state, file)
+        file.seek(0)
+        for copied in (copy.deepcopy(run.state), torch.load(file, weights_only=False)):
+            late = Run(compressor, mask)
+            late.model.module.load_state_dict(run.model.module.state_dict())
+            late.optimizer.load_state_dict(run.optimizer.state_dict())
+            other = wrapped(late.model.module)
+            sst.register(other, copied)
+            assert same(before, copied.state_dict()["memory"])
+            loss(other, batch(rank, 3, torch.float32)).backward()
+            assert same(before, run.memory()) and not same(before, copied.state_dict()["memory"])
+        run.train(rank, [3])
+        assert same(run.memory(), copied.state_dict()["memory"])
+
+
 TWO = (
     messages_are_those_of_one_process,
     a_skipped_step_changes_no_memory,
@@ -315,6 +338,7 @@ TWO = (
     the_error_is_that_of_what_was_compressed,
     the_memory_of_another_worker_is_refused,
     the_memory_of_other_parameters_is_refused,
+    a_copy_remembers_the_same,
 )
 
 

@@ -184,6 +184,22 @@ def a_skipped_step_changes_no_memory(rank, workers, folder):
             assert run.parameters().isfinite().all() and run.state.telemetry()["exchanges"] == 5
 
 
+def rules_act_on_shards(rank, workers, folder):
+    mesh = meshes(workers, 2)
+    for threshold, size in ((0.01, 0.01), (1e9, None)):
+        run = Run(mesh, c.Identity(), make=lambda p: SGD(p, lr=1.0))
+        run.optimizer.rule = rule.Clip(threshold)
+        before = run.parameters()
+        run.train(rank, [0])
+        norm = sum(float(whole(p.grad).square().sum()) for p in run.model.parameters()) ** 0.5
+        assert float((run.parameters() - before).norm()) == pytest.approx(size or norm, rel=1e-9)
+    run.optimizer.rule = rule.LossModel(lambda: loss(run.model, batch(rank, 1)))
+    with pytest.raises(
+        InvalidInput, match=r"the model is sharded, and FSDP gives no second derivatives.*use another rule"
+    ):
+        run.train(rank, [1])
+
+
 def checkpoints_resume_bit_for_bit(rank, workers, folder):
     """Model and optimizer through torch.distributed.checkpoint, the hook's state of every worker by itself."""
     mesh = meshes(workers, 2)
@@ -406,6 +422,7 @@ def test_two_by_two():
         a_skipped_step_changes_no_memory,
         bytes_are_those_across_replicas,
         a_grad_scaler_backs_off_everywhere,
+        rules_act_on_shards,
         half_gradients_are_remembered_in_full,
         the_memory_of_another_shard_is_refused,
         limit=180,

@@ -49,9 +49,16 @@ class Settings:
         """Whether messages depend on earlier ones."""
         return self.compressor.remembers
 
-    def names(self) -> dict[str, str]:
-        """What a checkpoint must agree with, in words."""
-        return {"compressor": " ".join(repr(self.compressor).split()), "mask": self.mask, "vote": self.vote}
+    def names(self) -> dict[str, str | int]:
+        """What a checkpoint must agree with, in words and whole numbers."""
+        compressor = " ".join(repr(self.compressor).split())
+        return {
+            "compressor": compressor,
+            "mask": self.mask,
+            "vote": self.vote,
+            "min_numel": self.min_numel,
+            "seed": self.seed,
+        }
 
     def coding_for(self, parameter: torch.Tensor, begun: bool) -> tuple[Codec, Sequence[Stage]]:
         """How this parameter is sent, and the memories around it; `begun` says whether a message has gone before."""

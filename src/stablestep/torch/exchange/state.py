@@ -144,7 +144,6 @@ class HookState:
         return {
             **run.meter.counters(),
             **self.settings.names(),
-            "seed": self.settings.seed,
             "sizes": run.roster.expected,
             "memory": run.memories.state(),
             **run.memories.owner(run.owner),
@@ -154,10 +153,10 @@ class HookState:
         """Go on where a saved state was; training is then bit for bit what it would have been.
 
         Raises:
-            InvalidInput: if something is missing, the compressor, mask, vote or seed is another one, the parameters are, or the memory is
+            InvalidInput: if something is missing, the compressor, mask, vote, min_numel or seed is another one, the parameters are, or the memory is
                 that of another worker.
         """
-        wanted = {**self.settings.names(), "seed": self.settings.seed}
+        wanted = self.settings.names()
         missing = {*COUNTERS, *wanted, "sizes", "rank", "workers", "memory"} - set(saved)
         require(not missing, f"the saved state lacks {', '.join(sorted(missing))}; it is not one of HookState.")
         for name, here in wanted.items():

@@ -111,7 +111,7 @@ class Clip(Rule):
         self.threshold = positive("threshold", threshold)
 
     def factor(self, seen):
-        norm = math.sqrt(sum(float(squared_norm(message.flatten())) for message in seen.messages))
+        norm = math.sqrt(sum(map(_square, seen.messages)))
         if norm > self.threshold:
             for message in seen.messages:
                 message.mul_(self.threshold / norm)
@@ -161,6 +161,10 @@ class LossModel(Rule):
     def _measure(self, seen: Seen) -> tuple[float, float]:
         """⟨∇f, M⟩ and MᵀHM, averaged over workers."""
         parameters = [parameter for parameter in seen.parameters if parameter.grad is not None]
+        require(
+            not any(map(_is_sharded, parameters)),
+            "the model is sharded, and FSDP gives no second derivatives, which LossModel needs; use another rule, such as LocalNorms.",
+        )
         slope, curvature = products(self.loss, parameters, seen.messages)
         both = torch.stack([slope, curvature])
         if dist.is_initialized():
@@ -196,6 +200,17 @@ def products(
         bent = torch.autograd.grad(slope, parameters, materialize_grads=True) if slope.requires_grad else direction
     curvature = _dot(bent, direction) if slope.requires_grad else torch.zeros_like(slope)
     return slope.detach().double(), curvature.detach().double()
+
+
+def _is_sharded(tensor: Tensor) -> bool:
+    return hasattr(tensor, "full_tensor")  # a DTensor
+
+
+def _square(message: Tensor) -> float:
+    """‖M‖², of all shards."""
+    if _is_sharded(message):
+        return float(torch.linalg.vector_norm(message).full_tensor()) ** 2  # type: ignore[attr-defined]
+    return float(squared_norm(message.flatten()))
 
 
 def _dot(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
