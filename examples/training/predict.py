@@ -27,8 +27,8 @@ import stablestep as ss
 import stablestep.torch as sst
 from stablestep.stability.ladder import posterior
 from stablestep.torch.exchange.settings import Settings
-from stablestep.torch.probe.landscape import Landscape
-from stablestep.torch.probe.workers import Workers
+from stablestep.torch.survey.landscape import Landscape
+from stablestep.torch.survey.workers import Workers
 
 OMEGAS, AGENTS = (0, 19, 99), (1, 4)
 COARSE = np.geomspace(0.01, 10, 11)
@@ -87,7 +87,7 @@ def compare(task: Task, omega: int, agents: int, steps: int) -> dict:
     compressor = ss.compressor.RandomSparsification(omega=omega) if omega else ss.compressor.Identity()
     before = time.time()
     batches = list(islice(task.batches(0, 0), 64))
-    advice = sst.probe(task.model(0), task.loss, batches, agents, compressor, mask="own", steps=steps // 2, link=1e9)
+    advice = sst.survey(task.model(0), task.loss, batches, agents, compressor, mask="own", steps=steps // 2, link=1e9)
     between = time.time()
     low, edge, high = Sweep(task, agents, compressor, steps).edge()
     return {

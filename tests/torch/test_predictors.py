@@ -9,10 +9,10 @@ from torch import nn
 
 from stablestep import compressor
 from stablestep.torch.exchange.settings import Settings
-from stablestep.torch.probe.landscape import Landscape
-from stablestep.torch.probe.predictors import ShortTrainings, loss_model, one_step_log, rollouts
-from stablestep.torch.probe.survey import survey
-from stablestep.torch.probe.workers import Workers
+from stablestep.torch.survey.landscape import Landscape
+from stablestep.torch.survey.points import look_around
+from stablestep.torch.survey.predictors import ShortTrainings, loss_model, one_step_log, rollouts
+from stablestep.torch.survey.workers import Workers
 from tests.statistics import assert_fails, assert_mean
 
 CURVATURES = torch.tensor([0.5, 1.0, 4.0], dtype=torch.float64)
@@ -93,7 +93,7 @@ def test_where_no_step_is_too_large():
 
 def test_the_survey_of_a_quadratic(seed):
     both = workers(quadratic, START, sigma=0.3, seed=seed % 1000)
-    found = survey(both, 8)
+    found = look_around(both, 8)
     assert len(found.points) == 8 and [point.descent for point in found.points] == [True] * 5 + [False] * 3
     for point in found.points:
         assert point.curvature == pytest.approx(4.0, rel=0.02) and 0.5 <= point.along <= 4.0
@@ -109,7 +109,7 @@ def test_the_survey_of_a_quadratic(seed):
 def test_the_noise_has_no_share_in_the_gradient(seed):
     """At the minimum ‖ḡ‖² is the noise's variance over n, here 3/16; without its share more than half of the estimates are 0."""
     found = [
-        survey(workers(quadratic, 0 * START, sigma=1.0, count=16, seed=seed % 1000 + number), 6).points[0]
+        look_around(workers(quadratic, 0 * START, sigma=1.0, count=16, seed=seed % 1000 + number), 6).points[0]
         for number in range(100)
     ]
     assert np.median([point.gradient_sq for point in found]) < 0.4 * 3 / 16

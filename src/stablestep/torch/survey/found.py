@@ -13,9 +13,9 @@ from stablestep.errors import InvalidInput
 from stablestep.estimate import AffineVariance, Estimate, Smoothness, Tail
 from stablestep.stability.start_point import CriticalStep
 from stablestep.theorem import Constants
-from stablestep.torch.probe import picture, table
-from stablestep.torch.probe.link import Link
-from stablestep.torch.probe.survey import Point
+from stablestep.torch.survey import picture, table
+from stablestep.torch.survey.link import Link
+from stablestep.torch.survey.points import Point
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Limit:
 
 
 @dataclass(frozen=True)
-class ProbeAdvice:
+class SurveyReport:
     """The constants of a run, with intervals, and what they allow for plain SGD.
 
     Intervals of σ0², σ1², ν and ω are to hold the truth in 90 % of cases; those of L0 and L1 say how far the line moves when points are

@@ -6,7 +6,7 @@ import torch
 
 from stablestep.errors import whole
 from stablestep.torch.exchange.settings import Settings
-from stablestep.torch.probe.landscape import Batch, Landscape
+from stablestep.torch.survey.landscape import Batch, Landscape
 from stablestep.torch.wire.codec import squared_norm
 from stablestep.torch.wire.randomness import Draw, drawer, mixed
 from stablestep.torch.wire.transmit import Channel

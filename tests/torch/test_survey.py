@@ -35,7 +35,7 @@ def linear():
 
 @pytest.fixture(scope="module")
 def advice():
-    return sst.probe(linear(), square, batches(), agents=4, compressor=compressor.RandK(k=1), mask="own", lr=0.02)
+    return sst.survey(linear(), square, batches(), agents=4, compressor=compressor.RandK(k=1), mask="own", lr=0.02)
 
 
 def test_the_constants_of_a_regression(advice):
@@ -117,7 +117,7 @@ def test_growing_curvature_asks_for_normalization():
             self.x = nn.Parameter(torch.full((10,), 2.0))
 
     pool = [0.01 * torch.randn(10, generator=torch.Generator().manual_seed(number)) for number in range(16)]
-    found = sst.probe(Steep(), lambda model, noise: (model.x**4 / 4 + noise * model.x).sum(), pool, agents=2)
+    found = sst.survey(Steep(), lambda model, noise: (model.x**4 / 4 + noise * model.x).sum(), pool, agents=2)
     assert found.grows and found.smoothness.L1.low > 0 and "normalize" in found.verdict
     # η x² ≤ 2 at x = 2; normalized, η0 ≤ 2(1 + √10 x³)/x², 13.1 at x = 2 but 8.1 on the way down, at x = .86.
     assert abs(math.log(found.step.step / 0.5)) < 0.15
@@ -125,7 +125,7 @@ def test_growing_curvature_asks_for_normalization():
 
 
 def test_signs_have_a_theorem_of_their_own():
-    found = sst.probe(linear(), square, batches(16), compressor=compressor.Sign(), predictor="one-step-log", points=6)
+    found = sst.survey(linear(), square, batches(16), compressor=compressor.Sign(), predictor="one-step-log", points=6)
     c, limit = found.constants, found.limits[-1]
     assert c is not None and c.signs and 0 < c.scale_min[0] < c.scale_max[0]
     assert limit.constant.step == pytest.approx(result("4.3").step_limit(c, None, None))
@@ -134,7 +134,7 @@ def test_signs_have_a_theorem_of_their_own():
 
 
 def test_biased_messages_have_no_theorem():
-    found = sst.probe(linear(), square, batches(16), compressor=compressor.TopK(k=2), predictor="theorem", points=6)
+    found = sst.survey(linear(), square, batches(16), compressor=compressor.TopK(k=2), predictor="theorem", points=6)
     assert found.constants is None and found.step is None and "no theorem covers a biased" in found.verdict
     assert str(found) and json.dumps(found.to_dict(), allow_nan=False)
 
@@ -155,7 +155,7 @@ def test_at_a_minimum_there_is_no_answer_but_no_error_either():
     model = linear()
     with torch.no_grad():
         model.weight.copy_(torch.linalg.lstsq(*(torch.cat(side) for side in zip(*batches()))).solution.T)
-    found = sst.probe(model, square, batches(), predictor="loss-model", points=6)
+    found = sst.survey(model, square, batches(), predictor="loss-model", points=6)
     reasons = {limit.predictor: limit.reason for limit in found.limits}
     assert found.step is None or found.step.step > 0
     assert "told from the noise" in reasons["loss-model"] or found.limits[1].constant is not None
@@ -163,12 +163,12 @@ def test_at_a_minimum_there_is_no_answer_but_no_error_either():
 
 
 def test_a_negative_loss_costs_one_predictor_only():
-    found = sst.probe(linear(), lambda m, b: square(m, b) - 100, batches(16), predictor="loss-model", points=6)
+    found = sst.survey(linear(), lambda m, b: square(m, b) - 100, batches(16), predictor="loss-model", points=6)
     assert "logarithm" in found.limits[0].reason and found.limits[0].constant is None and found.step.step > 0
 
 
 def test_batches_that_do_not_differ_have_no_noise():
-    found = sst.probe(linear(), square, batches(1) * 8, predictor="loss-model", points=6)
+    found = sst.survey(linear(), square, batches(1) * 8, predictor="loss-model", points=6)
     assert found.tail is None and found.variance.sigma0_sq.value == pytest.approx(0, abs=1e-9)
     assert found.to_dict()["constants"]["nu"] is None and str(found)
 
@@ -176,11 +176,11 @@ def test_batches_that_do_not_differ_have_no_noise():
 def test_nothing_of_yours_changes(tmp_path):
     model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.2), nn.Linear(4, 1))
     before, state = {name: value.clone() for name, value in model.state_dict().items()}, torch.get_rng_state()
-    found = sst.probe(model, square, batches(16), predictor="one-step-log", points=6)
+    found = sst.survey(model, square, batches(16), predictor="one-step-log", points=6)
     assert torch.equal(torch.get_rng_state(), state) and model.training
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
-    again = sst.probe(model, square, batches(16), predictor="one-step-log", points=6)
+    again = sst.survey(model, square, batches(16), predictor="one-step-log", points=6)
     assert again.limits == found.limits
 
 
@@ -201,7 +201,7 @@ def test_nothing_of_yours_changes(tmp_path):
 def test_bad_input(options, message):
     arguments = {"model": linear(), "loss": square, "batches": batches(8)} | options
     with pytest.raises(InvalidInput, match=message) as caught:
-        sst.probe(**arguments)
+        sst.survey(**arguments)
     assert "\n" not in str(caught.value)
 
 
@@ -209,7 +209,7 @@ def test_sparse_gradients_are_refused():
     model = nn.Embedding(5, 2, sparse=True)
     rows = [torch.tensor([number % 5]) for number in range(8)]
     with pytest.raises(InvalidInput, match="sparse=False"):
-        sst.probe(model, lambda model, row: model(row).square().sum(), rows)
+        sst.survey(model, lambda model, row: model(row).square().sum(), rows)
 
 
 def test_an_error_of_the_loader_stays_its_own():
@@ -218,12 +218,12 @@ def test_an_error_of_the_loader_stays_its_own():
         raise TypeError("collate")
 
     with pytest.raises(TypeError, match="collate"):
-        sst.probe(linear(), square, loader())
+        sst.survey(linear(), square, loader())
 
 
 def test_it_needs_no_gradient_mode_of_yours():
     with torch.no_grad():
-        assert sst.probe(linear(), square, batches(8), predictor="theorem", points=6).step.step > 0
+        assert sst.survey(linear(), square, batches(8), predictor="theorem", points=6).step.step > 0
 
 
 def test_a_gradient_that_is_not_finite_is_named():
@@ -231,4 +231,4 @@ def test_a_gradient_that_is_not_finite_is_named():
         return square(model, batch) if model.weight.abs().sum() == 0 else square(model, batch) * math.nan
 
     with pytest.raises(InvalidInput, match="not finite"):
-        sst.probe(linear(), broken, batches(8), predictor="theorem")
+        sst.survey(linear(), broken, batches(8), predictor="theorem")

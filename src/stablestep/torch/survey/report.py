@@ -9,19 +9,19 @@ from stablestep.compressor import Compressor, Identity
 from stablestep.errors import InvalidInput, nearest, positive, require, whole
 from stablestep.estimate import Estimate, Tail, affine_variance, of_mean, smoothness, tail
 from stablestep.torch.exchange.settings import Settings
-from stablestep.torch.probe import theory
-from stablestep.torch.probe.advice import ProbeAdvice
-from stablestep.torch.probe.landscape import Batch, Landscape, Loss
-from stablestep.torch.probe.limits import limits
-from stablestep.torch.probe.link import checked_rate, links, measured_rate, step_cost
-from stablestep.torch.probe.survey import Point, Survey, survey
-from stablestep.torch.probe.workers import Workers
+from stablestep.torch.survey import theory
+from stablestep.torch.survey.found import SurveyReport
+from stablestep.torch.survey.landscape import Batch, Landscape, Loss
+from stablestep.torch.survey.limits import limits
+from stablestep.torch.survey.link import checked_rate, links, measured_rate, step_cost
+from stablestep.torch.survey.points import Point, Survey, look_around
+from stablestep.torch.survey.workers import Workers
 from stablestep.torch.wire.randomness import mixed
 
 PREDICTORS = ("rollouts", "one-step-log", "loss-model", "theorem")
 
 
-def probe(
+def survey(
     model: torch.nn.Module,
     loss: Loss,
     batches: Iterable[Batch],
@@ -36,7 +36,7 @@ def probe(
     points: int = 12,
     lr: float | None = None,
     link: float | None = None,
-) -> ProbeAdvice:
+) -> SurveyReport:
     """Advice for `agents` workers that train `model` by plain SGD from where it stands.
 
     It looks at a short descent of a copy (your model, its buffers and the global random state stay as they are): gradients of all batches
@@ -55,7 +55,7 @@ def probe(
         points: how many the survey looks at.
         lr: a step you have in mind, for the ω that it allows.
         link: bit/s of each worker's link. By default it is measured where a process group is initialised (all workers have to call
-            `probe` then), else a step is predicted at 100 Mbit/s, 1, 10 and 100 Gbit/s.
+            `survey` then), else a step is predicted at 100 Mbit/s, 1, 10 and 100 Gbit/s.
 
     Raises:
         InvalidInput: if an argument cannot be right, or the loss or its gradient is not finite.
@@ -64,8 +64,8 @@ def probe(
     <torch._C.Generator object at ...>
     >>> model = torch.nn.Linear(5, 1)
     >>> batches = [torch.randn(16, 5) for _ in range(16)]
-    >>> advice = probe(model, lambda model, x: (model(x) - x.sum(1, keepdim=True)).square().mean(), batches, predictor="loss-model")
-    >>> advice.grows, advice.predictor
+    >>> found = survey(model, lambda model, x: (model(x) - x.sum(1, keepdim=True)).square().mean(), batches, predictor="loss-model")
+    >>> found.grows, found.predictor
     (False, 'loss-model')
     """
     if predictor not in PREDICTORS:
@@ -81,8 +81,8 @@ def probe(
 
 def _advice(
     workers: Workers, predictor: str, steps: int, points: int, lr: float | None, link: float | None
-) -> ProbeAdvice:
-    found = survey(workers, points)
+) -> SurveyReport:
+    found = look_around(workers, points)
     _check(found)
     norms = [point.gradient_norm for point in found.points]
     smooth = smoothness(norms, [point.curvature for point in found.points])
@@ -91,7 +91,7 @@ def _advice(
     constants = theory.constants(workers, smooth, spread, heavy, found)
     descent = [point for point in found.points if point.descent]
     here = max(point.gradient_norm for point in descent)
-    return ProbeAdvice(
+    return SurveyReport(
         agents=workers.agents,
         dim=workers.landscape.dim,
         compressor=repr(workers.settings.compressor),

@@ -12,7 +12,7 @@ from stablestep.errors import require
 from stablestep.estimate import of_mean
 from stablestep.stability.ladder import edge
 from stablestep.stability.start_point import BLOWN, CriticalStep, symmetric
-from stablestep.torch.probe.workers import Workers
+from stablestep.torch.survey.workers import Workers
 
 Tensor = torch.Tensor
 _MODEL, _SLOPE, _ONE, _ROLL = range(10, 14)  # names of randomness

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 from stablestep.errors import InvalidInput
 from stablestep.stability.start_point import CriticalStep
-from stablestep.torch.probe.advice import Limit
-from stablestep.torch.probe.predictors import one_step_log, rollouts
-from stablestep.torch.probe.survey import Survey
-from stablestep.torch.probe.workers import Workers
+from stablestep.torch.survey.found import Limit
+from stablestep.torch.survey.points import Survey
+from stablestep.torch.survey.predictors import one_step_log, rollouts
+from stablestep.torch.survey.workers import Workers
 
 
 def limits(workers: Workers, found: Survey, predictor: str, steps: int) -> list[Limit]:

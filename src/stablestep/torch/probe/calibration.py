@@ -1,0 +1,87 @@
+"""What small trainings have taught about ramps and edges: `table.json`, made by `make edges`, and how it is read."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+
+from stablestep.torch.probe.bracket import Guess
+
+TABLE = "table.json"
+EDGES = ("useful", "blow_up", "best")
+FAMILIES = ("sgd", "momentum", "adam", "sign")
+
+
+@dataclass(frozen=True)
+class Line:
+    """log h of an edge as a line in a ramp's features, relative to where the ramp stopped.
+
+    Attributes:
+        centre, scale: what the features are shifted and divided by.
+        weights: of the scaled features.
+        offset: at their centre.
+        spread, far: of what was left, on models that the line had not seen: its standard deviation, and what 95 of 100 stay within.
+    """
+
+    centre: tuple[float, ...]
+    scale: tuple[float, ...]
+    weights: tuple[float, ...]
+    offset: float
+    spread: float
+    far: float
+
+    def __call__(self, features: Sequence[float]) -> float:
+        """log h over the stop's."""
+        scaled = (np.asarray(features) - self.centre) / self.scale
+        # Beyond what was seen a line is no better than its end.
+        return self.offset + float(np.clip(scaled, -4, 4) @ np.asarray(self.weights))
+
+    def guess(self, features: Sequence[float], stop: float) -> Guess:
+        """Of a ramp that stopped at this log h."""
+        return Guess(stop + self(features), self.spread, self.far)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One family of optimizers.
+
+    Attributes:
+        lines: of every edge.
+        widths: half-widths of 90 % intervals in standard deviations of the belief, after the ramp ("ramp") and after runs ("runs").
+        from_best: [offset, weight of log(1 + s), spread, far] of log useful edge − log best step at ω = 0.
+    """
+
+    lines: Mapping[str, Line]
+    widths: Mapping[str, Mapping[str, float]]
+    known: Mapping[str, tuple[float, float, float, float]]
+
+    def prior(self, edge: str, known: float, noise: float) -> Guess:
+        """Of an edge, from a step that is known to train well without compression."""
+        offset, weight, spread, far = self.known[edge]
+        return Guess(math.log(known) + offset + weight * math.log1p(noise), spread, far)
+
+
+@cache
+def table() -> dict[str, Any]:
+    """The table as it was written."""
+    return json.loads((files("stablestep.torch.probe") / TABLE).read_text(encoding="utf-8"))
+
+
+@cache
+def row(family: str) -> Row:
+    """What the table says of a family."""
+    return parsed(table()["families"][family])
+
+
+def parsed(written: Mapping[str, Any]) -> Row:
+    """A row as JSON has it."""
+    lines = {
+        name: Line(**{key: tuple(value) if isinstance(value, list) else value for key, value in line.items()})
+        for name, line in written["lines"].items()
+    }
+    return Row(lines, written["widths"], {name: tuple(values) for name, values in written["known"].items()})
