@@ -13,8 +13,8 @@ import stablestep
 from stablestep import compressor as c
 from stablestep.errors import InvalidInput
 from stablestep.torch import HookState, register, rule
+from stablestep.torch.exchange import norms
 from stablestep.torch.exchange.layout import layout
-from stablestep.torch.exchange.norms import from_slots, slots
 from stablestep.torch.exchange.roster import Roster
 from stablestep.torch.wire.masks import smallest
 from stablestep.torch.wire.randomness import drawer
@@ -72,7 +72,7 @@ def test_the_state_on_disk():
         fresh.run.roster.number(torch.zeros(6))
     with pytest.raises(InvalidInput, match="seed is 0, but the saved run has 4"):
         HookState(c.Identity()).load_state_dict(saved)
-    with pytest.raises(InvalidInput, match="lacks bytes_total, exchanges"):
+    with pytest.raises(InvalidInput, match="lacks bytes_total, compressor, exchanges"):
         HookState(c.Identity()).load_state_dict({"seed": 0})
 
 
@@ -103,9 +103,11 @@ def test_ties_go_to_the_lower_index():
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
 def test_norms_are_exact_in_any_type(dtype):
-    norms = [math.pi, 1e300, 5e-324, math.inf]
-    total = sum(slots(torch.tensor(norm, dtype=torch.float64), rank, 4, dtype) for rank, norm in enumerate(norms))
-    assert from_slots(total).tolist() == norms
+    sent = [math.pi, 1e300, 5e-324, math.inf]
+    own = [norms.tail(torch.tensor(norm, dtype=torch.float64), torch.arange(9) == place) for place, norm in enumerate(sent)]
+    tails = norms.from_slots(sum(norms.slots(one, rank, 4, dtype) for rank, one in enumerate(own)), workers=4)
+    assert norms.norms(tails).tolist() == sent
+    assert norms.used(tails, 9).tolist() == 4 * [True] + 5 * [False]
 
 
 def test_streams_differ():

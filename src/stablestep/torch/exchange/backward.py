@@ -4,6 +4,7 @@ import torch
 import torch.distributed as dist
 
 from stablestep.errors import require
+from stablestep.torch.exchange import norms
 from stablestep.torch.exchange.group import SentGroup, send
 from stablestep.torch.exchange.layout import layout
 from stablestep.torch.exchange.parameter import SentParameter, sent
@@ -33,10 +34,11 @@ class Backward:
     def __init__(self, settings: Settings, run: Run, scale: float):
         self.settings, self.run, self.scale = settings, run, scale
         run.meter.begin(scale)
+        run.memories.settle()
         self.step = run.meter.exchanges
         self.flats: dict[Tensor, Tensor] = {}
         self.groups: list[SentGroup] = []
-        self.sent: list[SentParameter] = []
+        self.sent: dict[int, SentParameter] = {}
         self.gates: list[tuple[Future, Tensor]] = []
         self.error: Exception | None = None
 
@@ -91,34 +93,61 @@ class Backward:
         for group in self.run.groups[len(self.groups) :]:
             if not all(parameter in self.flats for parameter in group):
                 return
-            own = [self._sent(parameter) for parameter in group]
-            meter.gradient([one.square for one in own])
+            own = {self.run.roster.number(parameter): self._sent(parameter) for parameter in group}
+            self.sent |= own
+            meter.gradient([one.square for one in own.values()])
             last = len(self.groups) == len(self.run.groups) - 1
-            going = send(self.run, own, meter.local_norm if last else None)
+            going = send(self.run, list(own.values()), self._tail() if last else None)
             meter.sent(going.nbytes, going.copies)
-            self.sent += own
             self.groups.append(going)
+
+    def _tail(self) -> Tensor:
+        norm = self.run.meter.local_norm
+        if not self.settings.remembers:
+            return norms.tail(norm)
+        squares = [self.sent[number].square.to(norm.device) for number in range(len(self.sent))]
+        return norms.tail(norm, torch.stack(squares) != 0)
 
     def _sent(self, parameter: Tensor) -> SentParameter:
         flat, number = self.flats[parameter], self.run.roster.number(parameter)
+        kept = self.run.memories.of(number, flat)
+        codec, chain = self.settings.coding_for(parameter, begun=kept is not None)
 
         def draw(worker: int | None) -> Draw:
             return drawer(flat, self.settings.seed, self.step, number, worker)
 
-        channel = Channel(self.settings.codec_for(parameter), self.run.workers, self.settings.shared, draw)
-        return sent(channel, flat, self.run.rank, self.scale)
+        channel = Channel(codec, self.run.workers, self.settings.shared, draw)
+        return sent(channel, flat, self.run.rank, self.scale, chain, kept)
 
     def _measure(self) -> None:
         """All messages have arrived."""
-        meter = self.run.meter
+        meter, sent, tails = self.run.meter, self.sent.values(), self.groups[-1].tails()
+        if self.settings.remembers:
+            self._remember(tails)
         if meter.watch:
-            meter.message_square = torch.stack([squared_norm(one.flat) for one in self.sent]).sum()
-        meter.end(self.groups[-1].norms(), [one.lost for one in self.sent if one.lost is not None])
+            meter.message_square = torch.stack([squared_norm(one.flat) for one in sent]).sum()
+        lost = [one.lost for one in sent if one.lost is not None]
+        meter.end(norms.norms(tails), lost, [one.sending.square for one in sent])
+
+    def _remember(self, tails: Tensor) -> None:
+        """Keep the new memories of parameters that took part; the others have no message."""
+        took_part = norms.used(tails, len(self.sent))
+        for number, here in enumerate(took_part.unbind()):
+            _clear(self.sent[number].flat, here)
+        finite = norms.norms(tails).isfinite().all()
+        self.run.memories.commit({number: one.sending for number, one in self.sent.items()}, took_part & finite)
 
     def _open_gates(self) -> None:
         # Also after an error: DDP waits for the first bucket first, and would wait for ever.
         for gate, buffer in self.gates:
             gate.set_result(buffer)
+
+
+def _clear(flat: Tensor, unless: Tensor) -> None:
+    if flat.device.type != "cpu":
+        flat.masked_fill_(~unless.to(flat.device), 0)
+    elif not unless:
+        flat.zero_()
 
 
 def _flats(bucket: Bucket) -> list[tuple[Tensor, Tensor]]:

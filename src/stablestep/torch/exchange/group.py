@@ -10,7 +10,6 @@ import torch.distributed as dist
 from stablestep.torch.exchange import norms
 from stablestep.torch.exchange.parameter import SentParameter
 from stablestep.torch.exchange.run import Run
-from stablestep.torch.wire.bits import as_bytes
 from stablestep.torch.wire.transmit import copies
 
 Tensor = torch.Tensor
@@ -29,6 +28,7 @@ class SentGroup:
         nbytes: of this worker's payload.
         received: what the collective fills: the sum, or all workers' rows.
         workers: N.
+        ending: the number of bytes that end each worker's payload, for `norms`.
     """
 
     future: Future
@@ -36,27 +36,28 @@ class SentGroup:
     nbytes: int
     received: Tensor
     workers: int
+    ending: int
 
     @property
     def copies(self) -> float:
         """How often the payload crosses this worker's link."""
         return copies(self.summed, self.workers)
 
-    def norms(self) -> Tensor:
-        """The local norms [N] that came with the group, once its future has ended."""
+    def tails(self) -> Tensor:
+        """The bytes [N, bytes] that ended the payloads, once the future has ended."""
         if self.summed:
-            return norms.from_slots(self.received[-norms.SIZE * self.workers :])
-        return norms.from_rows(self.received)
+            return norms.from_slots(self.received[-self.ending * self.workers :], self.workers)
+        return self.received[:, -self.ending :]
 
 
-def send(run: Run, sent: Sequence[SentParameter], local_norm: Tensor | None) -> SentGroup:
-    """Start the group's collective, with this worker's gradient norm if it is given; nothing waits here.
+def send(run: Run, sent: Sequence[SentParameter], tail: Tensor | None) -> SentGroup:
+    """Start the group's collective, with the bytes of `norms.tail` at its end if they are given; nothing waits here.
 
     Results are read from tensors of our own.
     """
     summed = all(one.channel.summed for one in sent)
     with network():
-        work, payload, received = (_send_sum if summed else _send_rows)(run, sent, local_norm)
+        work, payload, received = (_send_sum if summed else _send_rows)(run, sent, tail)
 
     def finish(done: Future) -> Tensor:
         with network():
@@ -64,7 +65,8 @@ def send(run: Run, sent: Sequence[SentParameter], local_norm: Tensor | None) -> 
         (_read_sum if summed else _read_rows)(sent, received)
         return received  # a tensor, so that a GPU's future knows when the kernels above are done
 
-    return SentGroup(work.get_future().then(finish), summed, payload.nbytes, received, run.workers)
+    ending = 0 if tail is None else len(tail)
+    return SentGroup(work.get_future().then(finish), summed, payload.nbytes, received, run.workers, ending)
 
 
 @contextmanager
@@ -79,11 +81,11 @@ def network() -> Iterator[None]:
         ) from error
 
 
-def _send_sum(run: Run, sent: Sequence[SentParameter], local_norm: Tensor | None) -> tuple[dist.Work, Tensor, Tensor]:
+def _send_sum(run: Run, sent: Sequence[SentParameter], tail: Tensor | None) -> tuple[dist.Work, Tensor, Tensor]:
     # Divided before the sum, as DDP does, so that half precision does not overflow.
     payload = torch.cat([one.payload for one in sent]).div_(run.workers)
-    if local_norm is not None:
-        payload = torch.cat([payload, norms.slots(local_norm, run.rank, run.workers, payload.dtype)])
+    if tail is not None:
+        payload = torch.cat([payload, norms.slots(tail, run.rank, run.workers, payload.dtype)])
     return _started(dist.all_reduce(payload, group=run.process_group, async_op=True)), payload, payload
 
 
@@ -93,8 +95,8 @@ def _read_sum(sent: Sequence[SentParameter], received: Tensor) -> None:
         one.from_sum(payload)
 
 
-def _send_rows(run: Run, sent: Sequence[SentParameter], local_norm: Tensor | None) -> tuple[dist.Work, Tensor, Tensor]:
-    ending = [] if local_norm is None else [as_bytes(local_norm.view(1))]
+def _send_rows(run: Run, sent: Sequence[SentParameter], tail: Tensor | None) -> tuple[dist.Work, Tensor, Tensor]:
+    ending = [] if tail is None else [tail]
     row = torch.cat([one.row() for one in sent] + ending)
     rows = row.new_empty(run.workers * len(row))
     work = _started(_all_gather(rows, row, group=run.process_group, async_op=True))

@@ -55,7 +55,7 @@ class Meter:
         self.scale = scale
         self.collectives = self.payload = 0
         self.bytes = 0.0
-        self._square = self._lost = torch.zeros((), dtype=torch.float64)
+        self._square = self._lost = self._compressed = torch.zeros((), dtype=torch.float64)
 
     def gradient(self, squares: list[Tensor]) -> None:
         """‖g‖² of one group of parameters of this worker's gradient."""
@@ -72,10 +72,10 @@ class Meter:
         """This worker's gradient norm, once all buckets were seen."""
         return self._square.sqrt() / self.scale
 
-    def end(self, norms: Tensor, squared_errors: list[Tensor]) -> None:
-        """All workers' norms [N] have arrived, and ‖C(g) − g‖² of each parameter of this worker is known."""
+    def end(self, norms: Tensor, squared_errors: list[Tensor], squares: list[Tensor]) -> None:
+        """All workers' norms [N] have arrived, and ‖C(p) − p‖² and ‖p‖² of what this worker compressed of each parameter are known."""
         self._pending = norms
-        self._lost = torch.stack(squared_errors).sum()
+        self._lost, self._compressed = torch.stack(squared_errors).sum(), torch.stack(squares).sum()
         self.poison = norms.sum() * 0
 
     def settle(self) -> None:
@@ -83,7 +83,7 @@ class Meter:
         if self._pending is None:
             return
         self.norms, self._pending = self._pending.tolist(), None
-        square, lost = float(self._square), float(self._lost)
+        square, lost = float(self._compressed), float(self._lost)
         self.error = lost / square if square > 0 else 0.0
         self.exchanges += 1
         self.serial += 1

@@ -7,6 +7,7 @@ import torch
 
 from stablestep.torch.wire.bits import as_bytes, from_bytes
 from stablestep.torch.wire.codec import squared_norm, working
+from stablestep.torch.wire.memory import Kept, Sending, Stage, send
 from stablestep.torch.wire.transmit import Channel, MessageSum, Plan
 
 Tensor = torch.Tensor
@@ -24,7 +25,8 @@ class SentParameter:
         payload: of this worker.
         scale: what the mean message is multiplied by.
         square: ‖g‖² of this worker.
-        lost: its ‖C(g) − g‖², which may be known only when its own message is decoded with the others.
+        sending: its message on its way through the memories.
+        lost: its ‖C(p) − p‖², p what was compressed, which may be known only when its own message is decoded with the others.
     """
 
     flat: Tensor
@@ -34,6 +36,7 @@ class SentParameter:
     payload: Tensor
     scale: float
     square: Tensor
+    sending: Sending
     lost: Tensor | None
 
     @property
@@ -52,36 +55,65 @@ class SentParameter:
         """Write the message of a payload that was averaged on the way."""
         total = working(self.flat).zero_()  # the gradient itself, unless it is of half precision
         self.channel.codec.add(total, payload, self.plans[self.rank])
-        if total is not self.flat:
-            self.flat.copy_(total)
+        self._arrive(total)
 
     def from_rows(self, rows: Sequence[Tensor]) -> None:
         """Write the mean of the messages in all workers' rows."""
         messages = MessageSum(self.channel.codec, self.flat)
         for worker, (payload, plan) in enumerate(self._payloads(rows)):
             if worker == self.rank and self.lost is None:
-                self.lost = messages.add_measured(payload, plan, self.flat)
+                self.lost = messages.add_measured(payload, plan, self.sending.wanted)
             else:
                 messages.add(payload, plan)
-        self.flat.copy_(messages.mean().mul_(self.scale))
+        self._arrive(messages.mean())
+
+    def _arrive(self, mean: Tensor) -> None:
+        message = self.sending.arrived(mean)
+        if self.scale != 1:
+            message = message * self.scale
+        if message is not self.flat:
+            self.flat.copy_(message)
 
     def _payloads(self, rows: Sequence[Tensor]) -> Iterator[tuple[Tensor, Plan]]:
         for row, size, plan in zip(rows, self.sizes, self.plans):
             yield (from_bytes(row[:size], self.flat.dtype) if self.channel.codec.linear else row[:size]), plan
 
 
-def sent(channel: Channel, flat: Tensor, rank: int, scale: float) -> SentParameter:
-    """Compress one parameter's gradient; `scale` is that of a GradScaler."""
-    codec, plans = channel.codec, channel.plans(len(flat), rank)
-    payload, square = codec.encode(flat, plans[rank]), squared_norm(flat)
+def sent(
+    channel: Channel,
+    flat: Tensor,
+    rank: int,
+    scale: float,
+    chain: Sequence[Stage] = (),
+    kept: Sequence[Kept] | None = None,
+) -> SentParameter:
+    """Compress one parameter's gradient.
+
+    Args:
+        channel: its way between the workers.
+        flat: the gradient [d].
+        rank: of this worker.
+        scale: that of a GradScaler, by which the gradient is too large.
+        chain: the memories around the codec.
+        kept: what they remember; None before the first message.
+    """
+    plans = channel.plans(len(flat), rank)
+    given = working(flat) if chain else flat
+    if chain and scale != 1:
+        given = given / scale  # the scale may change, and the memory must not
+    begun = list(kept or ())
+    remembered = begun + [stage.start(given) for stage in chain[len(begun) :]]
+    sending = send(chain, remembered, given, channel.codec, plans[rank], flat.dtype)
+    square = squared_norm(flat) if chain else sending.square
     return SentParameter(
         flat=flat,
         channel=channel,
         plans=plans,
         rank=rank,
-        payload=payload,
+        payload=sending.payload,
         # A GradScaler will divide by its scale what never grew with it.
-        scale=scale if codec.scale_free else 1.0,
+        scale=scale if chain or channel.codec.scale_free else 1.0,
         square=square,
-        lost=codec.squared_error(flat, payload, square),
+        sending=sending,
+        lost=sending.lost,
     )

@@ -24,6 +24,11 @@ class Roster:
         """The number of entries of each parameter."""
         return [parameter.numel() for parameter in self._numbers]
 
+    @property
+    def expected(self) -> list[int]:
+        """The sizes, those of a resumed state until the first parameter has come."""
+        return self.sizes or self._expected or []
+
     def number(self, parameter: torch.Tensor) -> int:
         """The parameter's number; a new one must be what a resumed state expects."""
         if parameter not in self._numbers:

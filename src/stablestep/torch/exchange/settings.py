@@ -1,10 +1,13 @@
 """What stays the same in a run of the hook: the compressor, whose randomness makes a message, and which tensors are sent raw."""
 
+from collections.abc import Sequence
+
 import torch
 
 from stablestep.compressor import Compressor, Identity
 from stablestep.errors import InvalidInput, one_of, require, seed_of, whole
 from stablestep.torch.wire.codec import Codec
+from stablestep.torch.wire.memory import Stage, in_full, outside, stages
 from stablestep.torch.wire.registry import codec
 
 MASKS = ("own", "shared")
@@ -31,13 +34,31 @@ class Settings:
         self.min_numel = whole("min_numel", min_numel, least=0, most=_BYTES)
         self.group_bytes = whole("group_bytes", group_bytes, least=0, most=_BYTES)
         self.shared = one_of("mask", mask, MASKS) == "shared"
-        self.compressor, self._raw, self._codec = compressor, codec(Identity()), codec(compressor, vote)
+        self.compressor, self.mask, self.vote = outside(compressor), mask, vote
+        self._raw, self._codec = codec(Identity()), codec(self.compressor, vote)
+        self._chain = stages(self.compressor)
         self._checked: set[int] = set()  # numbers of entries that the compressor can take
         require(
-            self.min_numel == 0 or not compressor.sends_signs,
+            self.min_numel == 0 or not self.compressor.sends_signs,
             f"min_numel is {min_numel}, but one step cannot fit both signs and raw gradients; "
             f"use min_numel=0 with {compressor.name}.",
         )
+
+    @property
+    def remembers(self) -> bool:
+        """Whether messages depend on earlier ones."""
+        return bool(self._chain)
+
+    def names(self) -> dict[str, str]:
+        """What a checkpoint must agree with, in words."""
+        return {"compressor": " ".join(repr(self.compressor).split()), "mask": self.mask, "vote": self.vote}
+
+    def coding_for(self, parameter: torch.Tensor, begun: bool) -> tuple[Codec, Sequence[Stage]]:
+        """How this parameter is sent, and the memories around it; `begun` says whether a message has gone before."""
+        coded = self.codec_for(parameter)
+        chain = [stage for stage in self._chain if not stage.of_loss] if coded is self._raw else self._chain
+        first = None if begun else in_full(chain)
+        return (coded, chain) if first is None else (self._raw, first)
 
     def codec_for(self, parameter: torch.Tensor) -> Codec:
         """How this parameter is sent.

@@ -20,9 +20,14 @@ class HookState:
     for own masks. The mean of the workers' gradient norms travels in the last bucket; where a gradient is not finite, all workers learn it
     from there, the last bucket becomes NaN everywhere (so that a GradScaler sees it too), and `StableStep` skips the step.
 
+    **Memory** is kept for each parameter on its device in single precision (double for parameters of double precision), in units of the
+    unscaled gradient: a hook does not know the step, so `ErrorFeedback` is that of step="outside", whatever its `step` says. `EF21` keeps
+    this worker's estimate and the mean of all; with warm=True the first message is the first gradient, in full. A skipped exchange changes
+    no memory, and neither does one in which a parameter's gradient is 0 on all workers (unused or frozen there; its message is then 0).
+
     Args:
         compressor: of `stablestep.compressor`: Identity, RandomSparsification, RandK, QSGD, TernGrad, NaturalCompression, Sign,
-            ScaledSign, TopK; masks scaled or not; none with memory.
+            ScaledSign, TopK; masks scaled or not; or in ErrorFeedback, EF21, Momentum around one of them.
         mask: "shared" if all workers use the same randomness (masks are then summed on the way, without indices, and the
             compression noise has no 1/N), "own" if each has its own (all-gather; receivers make the indices again from the seed).
         seed: of the run.
@@ -93,27 +98,44 @@ class HookState:
         """Measures of the last exchange and of the run, as floats.
 
         bytes_sent (over this worker's link: an all-reduce of S bytes sends 2 (N−1)/N · S, an all-gather (N−1) · S), bytes_payload (handed
-        to the collectives), bytes_total (sent since the start), compression_error (this worker's ‖C(g) − g‖²/‖g‖²; for signs that of
-        their best multiple), mean_norm, local_norm, step (the learning rate that was used; NaN without `StableStep`), skipped
+        to the collectives), bytes_total (sent since the start), compression_error (this worker's ‖C(p) − p‖²/‖p‖², p = g without memory;
+        for signs that of their best multiple), mean_norm, local_norm, step (the learning rate that was used; NaN without `StableStep`), skipped
         (exchanges with a gradient that is not finite), exchanges.
         """
         return self.run.meter.telemetry(self.run.rank)
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain whole numbers, to be saved beside those of the model and the optimizer."""
-        return {**self.run.meter.counters(), "seed": self.settings.seed, "sizes": self.run.roster.sizes}
+        """Plain numbers, words and tensors, to be saved beside the state of the model and the optimizer; loadable with `weights_only=True`.
+
+        Memories differ between workers: save on every worker, and give each its own. Without memory that of one worker serves all.
+        """
+        run = self.run
+        return {
+            **run.meter.counters(),
+            **self.settings.names(),
+            "seed": self.settings.seed,
+            "sizes": run.roster.expected,
+            "memory": run.memories.state(),
+            **run.memories.owner(run.rank, run.workers),
+        }
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Go on where a saved state was; training is then bit for bit what it would have been.
 
         Raises:
-            InvalidInput: if something is missing, the seed is another one, or the parameters are.
+            InvalidInput: if something is missing, the compressor, mask, vote or seed is another one, the parameters are, or the memory is
+                that of another worker.
         """
-        missing = {*COUNTERS, "seed", "sizes"} - set(saved)
+        wanted = {**self.settings.names(), "seed": self.settings.seed}
+        missing = {*COUNTERS, *wanted, "sizes", "rank", "workers", "memory"} - set(saved)
         require(not missing, f"the saved state lacks {', '.join(sorted(missing))}; it is not one of HookState.")
-        require(
-            saved["seed"] == self.settings.seed,
-            f"seed is {self.settings.seed}, but the saved run has {saved['seed']}; resume with that one.",
-        )
-        self.run.roster.expect(saved["sizes"])
-        self.run.meter.resume(saved)
+        for name, here in wanted.items():
+            require(
+                saved[name] == here, f"{name} is {here}, but the saved run has {saved[name]}; resume with that one."
+            )
+        run = self.run
+        run.roster.expect(saved["sizes"])
+        run.memories.resume(saved["memory"], saved["sizes"], (saved["rank"], saved["workers"]))
+        if run.workers:
+            run.memories.check(run.rank, run.workers)
+        run.meter.resume(saved)

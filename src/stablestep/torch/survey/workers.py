@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from stablestep.errors import whole
+from stablestep.errors import require, whole
 from stablestep.torch.exchange.settings import Settings
 from stablestep.torch.survey.landscape import Batch, Landscape
 from stablestep.torch.wire.codec import squared_norm
@@ -23,10 +23,14 @@ class Workers:
         agents: N.
 
     Raises:
-        InvalidInput: if a tensor is too small for the compressor, or `agents` is no whole number of at least 1.
+        InvalidInput: if the compressor remembers, a tensor is too small for the compressor, or `agents` is no whole number of at least 1.
     """
 
     def __init__(self, landscape: Landscape, settings: Settings, agents: int):
+        require(
+            not settings.remembers,
+            f"{settings.compressor.name} remembers, but the probe knows no memory; probe the compressor inside it.",
+        )
         self.landscape, self.settings, self.agents = landscape, settings, whole("agents", agents)
         # Which codec a parameter has, and what must be refused, is the hook's affair.
         self.codecs = [settings.codec_for(parameter) for parameter in landscape.parameters]

@@ -113,9 +113,16 @@ class TopKCodec(Codec):
         return torch.cat([bits.as_bytes(indices.int()), bits.as_bytes(working(flat[indices]))])
 
     def add(self, total, payload, plan):
+        indices, values = self._read(total, payload)
+        total[indices] += values
+
+    def subtract(self, total, payload, plan):
+        indices, values = self._read(total, payload)
+        total[indices] -= values
+
+    def _read(self, total: Tensor, payload: Tensor) -> tuple[Tensor, Tensor]:
         size = 4 * self.kept(len(total))
-        indices = bits.from_bytes(payload[:size], torch.int32).long()
-        total[indices] += bits.from_bytes(payload[size:], total.dtype)
+        return bits.from_bytes(payload[:size], torch.int32).long(), bits.from_bytes(payload[size:], total.dtype)
 
     def squared_error(self, flat, payload, square):
         size = 4 * self.kept(len(flat))

@@ -41,6 +41,12 @@ class Codec(abc.ABC):
     def add(self, total: Tensor, payload: Tensor, plan: Any) -> None:
         """Add the message in `payload` to `total`."""
 
+    def subtract(self, total: Tensor, payload: Tensor, plan: Any) -> None:
+        """Take the message in `payload` from `total`."""
+        message = torch.zeros_like(total)
+        self.add(message, payload, plan)
+        total.sub_(message)
+
     def squared_error(self, flat: Tensor, payload: Tensor, square: Tensor) -> Tensor | None:
         """‖C(g) − g‖² where it needs no decoding; `square` is ‖g‖²."""
         return None

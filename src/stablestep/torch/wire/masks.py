@@ -44,6 +44,9 @@ class MaskCodec(Codec):
     def add(self, total, payload, plan):
         total[plan] += payload.to(total.dtype) * self.factor(len(total))
 
+    def subtract(self, total, payload, plan):
+        total[plan] -= payload.to(total.dtype) * self.factor(len(total))
+
     def squared_error(self, flat, payload, square):
         kept, excess = squared_norm(payload), self.factor(len(flat)) - 1
         return (square - kept).clamp(min=0) + excess**2 * kept

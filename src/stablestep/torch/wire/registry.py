@@ -6,6 +6,7 @@ from stablestep.compressor.feedback import Wrapper
 from stablestep.errors import InvalidInput, one_of, require
 from stablestep.torch.wire.biased import MajorityCodec, ScaledSignCodec, SignCodec, TopKCodec
 from stablestep.torch.wire.codec import Codec
+from stablestep.torch.wire.memory import STAGES
 from stablestep.torch.wire.masks import BernoulliCodec, DenseCodec, RandKCodec
 from stablestep.torch.wire.rounding import NaturalCodec, QSGDCodec, TernGradCodec
 
@@ -24,33 +25,34 @@ CODECS: dict[type[Compressor], type[Codec]] = {
 
 
 def codec(compressor: Compressor, vote: str = "mean") -> Codec:
-    """The codec of a compressor of the library.
+    """The codec of a compressor of the library, or of the one inside its memories.
 
     Args:
-        compressor: without memory.
+        compressor: with the memories of `memory`, or none.
         vote: "mean", or for signs "majority".
 
     Raises:
         InvalidInput: for any other compressor, or a vote without signs.
     """
-    found = CODECS.get(type(compressor))
+    leaf = compressor
+    while isinstance(leaf, Wrapper) and type(leaf) in STAGES:
+        leaf = leaf.inner
+    found = CODECS.get(type(leaf))
     if found is None:
         known = ", ".join(kind.__name__ for kind in CODECS)
-        raise InvalidInput(f"{_refused(compressor)}; known: {known}.")
+        raise InvalidInput(f"{_refused(leaf)}; known: {known}.")
     one_of("vote", vote, VOTES)
     majority = vote == "majority"
     require(
         not majority or compressor.sends_signs,
         f'vote is "majority", but {compressor.name} does not send signs; use Sign().',
     )
-    return (MajorityCodec if majority else found)(compressor)
+    return (MajorityCodec if majority else found)(leaf)
 
 
 def _refused(compressor: object) -> str:
     if isinstance(compressor, type):
         return f"{compressor.__name__} (a class; write {compressor.__name__}(…)) has no torch version"
     if isinstance(compressor, Wrapper):
-        return (
-            f"{compressor.name} has no torch version yet, since no hook remembers or clips; use a compressor without it"
-        )
+        return f"{compressor.name} has no torch version yet; use {', '.join(kind.__name__ for kind in STAGES)} or none"
     return f"{type(compressor).__name__} has no torch version"

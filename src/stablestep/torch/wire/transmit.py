@@ -7,7 +7,9 @@ from typing import Any
 import torch
 
 from stablestep.compressor import Compressor
+from stablestep.errors import require
 from stablestep.torch.wire.codec import Codec, squared_norm, working
+from stablestep.torch.wire.memory import stages
 from stablestep.torch.wire.randomness import Draw
 from stablestep.torch.wire.registry import codec
 
@@ -106,12 +108,16 @@ def compress(compressor: Compressor, uniform: Tensor, gradient: Tensor) -> Tenso
         gradient: [d].
 
     Raises:
-        InvalidInput: for a compressor without a torch version, or one that cannot act in this dimension.
+        InvalidInput: for a compressor without a torch version, one that remembers, or one that cannot act in this dimension.
 
     >>> from stablestep.compressor import RandK
     >>> compress(RandK(k=1), torch.tensor([0.7, 0.2]), torch.tensor([3.0, 4.0])).tolist()
     [0.0, 8.0]
     """
+    require(
+        not stages(compressor),
+        f"{compressor.name} remembers, but one gradient has no past; use compress(…) of what is inside, or HookState(…).",
+    )
     chosen = codec(compressor)
     compressor.check(len(gradient))
     return Channel(chosen, 1, True, lambda worker: lambda count: uniform[:count]).mean_message([gradient])
