@@ -6,10 +6,22 @@ from itertools import product
 
 from stablestep.compressor import QSGD, Compressor, ErrorFeedback, Identity, RandomSparsification, Sign, TopK
 
-OMEGAS = (0, 3, 19, 99)
 SMALL = ("logistic", "regression", "teacher", "factors", "softmax", "autoencoder", "tanh")
 LONG = ("regression", "teacher", "autoencoder", "tanh", "normalized", "convolution", "letters", "transformer")
 FAMILIES = ("sgd", "momentum", "adam")
+SIGNS = (("sgd", "sign", 0), ("signum", "own", 0), ("momentum", "sign", 0), ("signum", "own", 19))
+# Message, ω (of QSGD: levels), N, T, and the tasks that have it.
+METHODS = (
+    *(("own", omega, 4, 100, None) for omega in (0, 99, 19, 3)),
+    *(("own", omega, 1, 100, None) for omega in (19, 0, 99, 3)),
+    ("shared", 19, 4, 100, None),
+    ("shared", 99, 4, 100, None),
+    ("topk5", 0, 4, 100, None),
+    ("topk1", 0, 4, 100, None),
+    ("qsgd", 2, 4, 100, None),
+    *(("own", omega, 4, 300, LONG) for omega in (0, 99, 19)),
+    *(("own", omega, 16, 100, SMALL) for omega in (0, 99, 19)),
+)
 BIASED = {
     "topk5": lambda: ErrorFeedback(TopK(fraction=0.05), step="outside"),
     "topk1": lambda: ErrorFeedback(TopK(fraction=0.01), step="outside"),
@@ -56,25 +68,9 @@ class Cell:
 
 
 def cells(tasks: list[str]) -> Iterator[Cell]:
-    """All of them; those of different tasks alternate, so that a list that was cut off is still a fair one."""
-    for optimizer, omega in product(FAMILIES, (0, 19, 99, 3)):
-        yield from (Cell(task, optimizer, "own", omega, 4, 100) for task in tasks)
-    for optimizer, omega in product(FAMILIES, OMEGAS):
-        yield from (Cell(task, optimizer, "own", omega, 1, 100) for task in tasks)
-    for optimizer, omega in product(FAMILIES, (19, 99)):
-        yield from (Cell(task, optimizer, "shared", omega, 4, 100) for task in tasks)
-    for optimizer, message in product(FAMILIES, ("topk5", "topk1")):
-        yield from (Cell(task, optimizer, message, 0, 4, 100) for task in tasks)
-    for optimizer in FAMILIES:
-        yield from (Cell(task, optimizer, "qsgd", 2, 4, 100) for task in tasks)
-    for optimizer, message, omega in (
-        ("sgd", "sign", 0),
-        ("momentum", "sign", 0),
-        ("signum", "own", 0),
-        ("signum", "own", 19),
-    ):
-        yield from (Cell(task, optimizer, message, omega, 4, 100) for task in tasks)
-    for optimizer, omega in product(FAMILIES, (0, 19, 99)):
-        yield from (Cell(task, optimizer, "own", omega, 4, 300) for task in tasks if task in LONG)
-    for optimizer, omega in product(FAMILIES, (0, 19, 99)):
-        yield from (Cell(task, optimizer, "own", omega, 16, 100) for task in tasks if task in SMALL)
+    """All of them; tasks and optimizers alternate, so that a list that was cut off is still a fair one."""
+    for (message, omega, agents, horizon, among), optimizer, name in product(METHODS, FAMILIES, tasks):
+        if among is None or name in among:
+            yield Cell(name, optimizer, message, omega, agents, horizon)
+    for (optimizer, message, omega), name in product(SIGNS, tasks):
+        yield Cell(name, optimizer, message, omega, 4, 100)

@@ -21,12 +21,12 @@ THREADS = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 QUICK = ("softmax", "tanh", "letters")
 
 
-def chosen(tasks: Sequence[str], only: str | None, quick: bool) -> list[Cell]:
-    """All cells, those whose name fits a pattern, or a handful."""
+def chosen(tasks: Sequence[str], only: Sequence[str], quick: bool) -> list[Cell]:
+    """All cells, those whose name fits one of the patterns, or a handful."""
     found = list(dict.fromkeys(cells(list(tasks))))
     if quick:
         found = [cell for cell in found if cell.task in QUICK and cell.horizon == 100 and cell.agents == 4]
-    return [cell for cell in found if only is None or fnmatch(cell.name, only)]
+    return [cell for cell in found if not only or any(fnmatch(cell.name, one) for one in only)]
 
 
 def measure_all(wanted: Sequence[Cell], store: Store, processes: int, report) -> None:

@@ -115,13 +115,16 @@ POINTS: dict[str, tuple[Callable[[Point], float], Callable[[Any], float | None]]
 def points(training: Training, scale: float) -> dict[str, float]:
     """log h of every predictor that has an answer."""
     start = Point(training, training.task.start, scale)
-    later = Point(training, _descended(training.cell.task, training.task.start, 0.5 / start.curvature), scale)
+    below = _descended(training.cell.task, training.task.start, 0.5 / start.curvature)
+    places = [start]
+    if bool(jnp.isfinite(below).all()):
+        places.append(Point(training, below, scale))
     found = {}
     for name, (predict, factor) in POINTS.items():
         times = factor(training.cell)
         if times is None:
             continue
-        steps = [step for step in (predict(start), predict(later)) if step > 0 and math.isfinite(step)]
+        steps = [step for step in (predict(place) for place in places) if step > 0 and math.isfinite(step)]
         if steps:
             found[name] = math.log(times * min(steps))
     return found

@@ -9,6 +9,7 @@ from stablestep.stability.ladder import posterior
 from stablestep.torch.probe.reading import Run
 
 OCTAVES, MOVES = 8.0, 3  # of the first window on both sides, and how often it may move
+BIN = 0.15
 LOWEST = -4.0  # of the window's centre in octaves from the scale
 
 
@@ -34,17 +35,17 @@ class Runs:
 
     def best(self) -> tuple[float, float, float]:
         """log h of the lowest tail, its standard error, and that tail: of a parabola through log tails around the lowest."""
-        logs, tails = np.array(self.logs), np.minimum(self.tails, 10.0)
-        centre = logs[np.argmin(tails)]
-        for width in (1.4, 1.0, 1.0):
-            near = np.abs(logs - centre) < width
-            centre = _vertex(logs[near], np.log(np.maximum(tails[near], 1e-6)), centre)
+        logs, values = np.array(self.logs), np.log(np.clip(self.tails, 1e-6, 2.0))
+        centre = _lowest(logs, values)
         near = np.flatnonzero(np.abs(logs - centre) < 1.0)
         generator = np.random.default_rng(0)
         chosen = (generator.choice(near, len(near)) for _ in range(50))
-        again = [_vertex(logs[some], np.log(np.maximum(tails[some], 1e-6)), centre) for some in chosen]
-        lowest = np.sort(tails[near])[: max(2, len(near) // 3)].mean()
-        return float(centre), float(np.std(again)), float(lowest)
+        again = [_vertex(logs[some], values[some], centre) for some in chosen]
+        found = _vertex(logs[near], values[near], centre)
+        # The best may stand beside the edge, where some runs are lost.
+        around = (np.abs(logs - found) < 0.35) & (values < values.min() + 0.7)
+        level = values[around] if around.any() else values[near]
+        return found, float(np.std(again)), float(np.exp(np.median(level)))
 
     def useful(self) -> np.ndarray:
         """Which of them are above the useful edge."""
@@ -56,25 +57,31 @@ class Runs:
         return np.array([run.blown for run in self.read])
 
 
+def _lowest(logs: np.ndarray, values: np.ndarray) -> float:
+    """Where the mean of runs with nearly the same step is lowest, over three neighbours."""
+    bins = np.round(logs / BIN).astype(int)
+    places = np.unique(bins)
+    means = np.array([values[bins == place].mean() for place in places])
+    padded = np.pad(means, 1, mode="edge")
+    smooth = np.maximum(means, (padded[:-2] + padded[1:-1] + padded[2:]) / 3)
+    return float(places[int(np.argmin(smooth))] * BIN)
+
+
 def _vertex(logs: np.ndarray, values: np.ndarray, centre: float) -> float:
-    """Where a parabola is lowest, within the points; their lowest, where it opens downwards."""
-    if len(np.unique(logs)) < 4:
-        return float(logs[np.argmin(values)]) if len(logs) else centre
+    """Where a parabola is lowest, near `centre`; there, where it opens downwards or has too few points."""
     # Tails far above the lowest lie on another curve.
     kept = values < values.min() + 0.7
-    if kept.sum() < 5 or len(np.unique(logs[kept])) < 4:
-        kept = np.ones(len(logs), bool)
+    if kept.sum() < 6 or len(np.unique(logs[kept])) < 4:
+        return centre
     a, b, _ = np.polyfit(logs[kept] - centre, values[kept], 2)
-    if a <= 1e-3:
-        return float(logs[np.argmin(values)])
-    return float(np.clip(centre - b / (2 * a), logs.min(), logs.max()))
+    return centre if a <= 1e-3 else float(np.clip(centre - b / (2 * a), centre - 0.6, centre + 0.6))
 
 
 def sweep(training: Training, scale: float) -> Runs:
     """All runs of a cell; `scale` is where to begin to look."""
     runs, count = Runs(training.cell.horizon), training.count
     centre = np.log(scale) + LOWEST * np.log(2)
-    for move in range(MOVES):
+    for _move in range(MOVES):
         _train(training, runs, np.linspace(-OCTAVES, OCTAVES, count) * np.log(2) + centre)
         ups = runs.blown()
         if ups.any() and not ups.all():

@@ -104,7 +104,9 @@ def test_ties_go_to_the_lower_index():
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
 def test_norms_are_exact_in_any_type(dtype):
     sent = [math.pi, 1e300, 5e-324, math.inf]
-    own = [norms.tail(torch.tensor(norm, dtype=torch.float64), torch.arange(9) == place) for place, norm in enumerate(sent)]
+    own = [
+        norms.tail(torch.tensor(norm, dtype=torch.float64), torch.arange(9) == place) for place, norm in enumerate(sent)
+    ]
     tails = norms.from_slots(sum(norms.slots(one, rank, 4, dtype) for rank, one in enumerate(own)), workers=4)
     assert norms.norms(tails).tolist() == sent
     assert norms.used(tails, 9).tolist() == 4 * [True] + 5 * [False]

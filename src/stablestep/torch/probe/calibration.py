@@ -14,7 +14,7 @@ from stablestep.torch.probe.bracket import Guess
 
 TABLE = "table.json"
 EDGES = ("useful", "blow_up", "best")
-FAMILIES = ("sgd", "momentum", "adam", "sign")
+FAMILIES = ("sgd", "momentum", "adam", "sign", "other")
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,18 @@ class Row:
 
     Attributes:
         lines: of every edge.
-        widths: half-widths of 90 % intervals in standard deviations of the belief, after the ramp ("ramp") and after runs ("runs").
-        from_best: [offset, weight of log(1 + s), spread, far] of log useful edge − log best step at ω = 0.
+        widths: half-widths of 90 % intervals in standard deviations of what is believed, after the ramp ("ramp") and after runs ("runs").
+        known: of every edge, over the best step without compression: its mean logarithm, the weight of log(1 + s), the spread of what is
+            left, and what 95 of 100 stay within.
+        share: of the runs that spike, how many are above the blow-up edge.
+        start: log of a ramp's first step over `ramp.first_step`.
     """
 
     lines: Mapping[str, Line]
     widths: Mapping[str, Mapping[str, float]]
     known: Mapping[str, tuple[float, float, float, float]]
+    share: float
+    start: float
 
     def prior(self, edge: str, known: float, noise: float) -> Guess:
         """Of an edge, from a step that is known to train well without compression."""
@@ -80,8 +85,11 @@ def row(family: str) -> Row:
 
 def parsed(written: Mapping[str, Any]) -> Row:
     """A row as JSON has it."""
-    lines = {
-        name: Line(**{key: tuple(value) if isinstance(value, list) else value for key, value in line.items()})
-        for name, line in written["lines"].items()
-    }
-    return Row(lines, written["widths"], {name: tuple(values) for name, values in written["known"].items()})
+    lines = {name: _line(line) for name, line in written["lines"].items()}
+    known = {name: tuple(values) for name, values in written["known"].items()}
+    return Row(lines, written["widths"], known, written["share"], written["start"])
+
+
+def _line(written: Mapping[str, Any]) -> Line:
+    arrays = (tuple(written[name]) for name in ("centre", "scale", "weights"))
+    return Line(*arrays, *(float(written[name]) for name in ("offset", "spread", "far")))

@@ -8,6 +8,7 @@ import numpy as np
 from stablestep.torch.probe.reading import FAST, SLOW, finite
 
 OCTAVE = 8  # steps of a ramp for a factor 2, at a horizon of 100
+QUIET = 10  # losses at the beginning, which show the noise between batches
 LONGEST = 240  # steps of a ramp, at a horizon of 100
 NAMES = (
     "noise",
@@ -28,14 +29,14 @@ NAMES = (
 
 
 # The first step of a ramp over the step that a straight line asks for (see `first_step`), where ω is 0.
-BELOW = {"sgd": 2.0**-7, "momentum": 2.0**-9, "adam": 2.0**-9, "sign": 2.0**-9}
+BELOW = {"sgd": 2.0**-4, "momentum": 2.0**-6, "adam": 2.0**-5, "sign": 2.0**-5, "other": 2.0**-5}
 
 
 def first_step(family: str, scale: float, noise: float) -> float:
     """Where a ramp begins: far below `scale` = f/⟨∇f, u⟩, u what the optimizer's first step of length 1 moves by without compression.
 
     >>> first_step("sgd", 1.28, noise=3.0)
-    0.005
+    0.04
     """
     return scale * BELOW[family] / math.sqrt(1 + noise)
 
@@ -61,6 +62,7 @@ class Ramp:
         self.fast = self.slow = self.lowest = 1.0
         self.slows: list[float] = []
         self.rule: int | None = None
+        self.spread = 0.0
 
     def add(self, loss: float) -> bool:
         """The next loss; whether the ramp is over."""
@@ -75,7 +77,9 @@ class Ramp:
         return self.rule is not None or len(self.losses) >= LONGEST * self.horizon // 100
 
     def _rule(self, loss: float) -> int | None:
-        spread = float(np.std(self.losses[:10]))
+        if len(self.losses) <= QUIET:
+            self.spread = float(np.std(self.losses))
+        spread = self.spread
         if self.fast > 1 + max(0.3, 2.3 * spread) or loss > 1e5:
             return 1
         lost = self.slow > 2 * self.lowest and self.slow > (1 + self.lowest) / 2 and self.lowest < 1 - 1.4 * spread

@@ -31,14 +31,17 @@ class Run:
     """
 
     def __init__(self, horizon: int):
-        self.horizon, self.losses, self.slow, self.peak, self.highest = horizon, [], 1.0, 1.0, 0.0
+        self.horizon, self.losses, self.slow, self.highest = horizon, [], 1.0, 0.0
+        self.spike: int | None = None  # how many losses there were when the slow mean passed twice the first one
 
     def add(self, loss: float) -> None:
         """The next loss."""
         loss = finite(loss)
         self.losses.append(loss)
         self.slow += SLOW * (loss - self.slow)
-        self.peak, self.highest = max(self.peak, self.slow), max(self.highest, loss)
+        self.highest = max(self.highest, loss)
+        if self.spike is None and self.slow > SPIKED:
+            self.spike = len(self.losses)
 
     @classmethod
     def of(cls, losses: Iterable[float], horizon: int) -> "Run":
@@ -51,7 +54,7 @@ class Run:
     @property
     def spiked(self) -> bool:
         """Whether the slow mean has passed twice the first loss."""
-        return self.peak > SPIKED
+        return self.spike is not None
 
     @property
     def over(self) -> bool:
@@ -68,6 +71,11 @@ class Run:
         return self.spiked or self.tail > (1 + min(best, 0.95)) / 2
 
     @property
+    def lost(self) -> bool:
+        """Whether a loss was a thousand times the first one."""
+        return self.highest > BLOWN
+
+    @property
     def blown(self) -> bool:
         """Whether it ended above the first loss, or was ever a thousand times as high."""
-        return self.highest > BLOWN or self.tail > 1
+        return self.lost or self.tail > 1

@@ -7,7 +7,8 @@ import torch
 
 from stablestep.compressor import Compressor, Identity
 from stablestep.errors import InvalidInput, nearest, positive, require, whole
-from stablestep.estimate import Estimate, Tail, affine_variance, of_mean, smoothness, tail
+from stablestep.estimate import AffineVariance, Estimate, Smoothness, Tail, affine_variance, of_mean, smoothness, tail
+from stablestep.theorem import Constants
 from stablestep.torch.exchange.settings import Settings
 from stablestep.torch.survey import theory
 from stablestep.torch.survey.found import SurveyReport
@@ -73,6 +74,10 @@ def survey(
     steps, points, lr = whole("steps", steps, 5), whole("points", points, 6), None if lr is None else positive("lr", lr)
     checked_rate(link)
     settings = Settings(Identity() if compressor is None else compressor, mask, seed, vote, min_numel)
+    require(
+        not settings.remembers,
+        f"{settings.compressor.name} remembers, but a survey looks at single messages; survey what is inside, or use probe(…).",
+    )
     with torch.enable_grad(), torch.random.fork_rng():
         workers = Workers(Landscape(model, loss, batches), settings, agents)
         torch.manual_seed(mixed(settings.seed))
@@ -84,11 +89,7 @@ def _advice(
 ) -> SurveyReport:
     found = look_around(workers, points)
     _check(found)
-    norms = [point.gradient_norm for point in found.points]
-    smooth = smoothness(norms, [point.curvature for point in found.points])
-    spread = affine_variance([p.gradient_sq for p in found.points], [p.variance for p in found.points])
-    heavy = _tail(found)
-    constants = theory.constants(workers, smooth, spread, heavy, found)
+    constants, smooth, spread, heavy = constants_of(workers, found)
     descent = [point for point in found.points if point.descent]
     here = max(point.gradient_norm for point in descent)
     return SurveyReport(
@@ -109,6 +110,15 @@ def _advice(
         omega_at_lr=None if lr is None else theory.allowing(workers, constants, here, lr),
         links=tuple(links(step_cost(workers), link if link is not None else measured_rate(workers))),
     )
+
+
+def constants_of(workers: Workers, found: Survey) -> tuple[Constants | None, Smoothness, AffineVariance, Tail | None]:
+    """For `theorem`, and the fits that they come from."""
+    norms = [point.gradient_norm for point in found.points]
+    smooth = smoothness(norms, [point.curvature for point in found.points])
+    spread = affine_variance([p.gradient_sq for p in found.points], [p.variance for p in found.points])
+    heavy = _tail(found)
+    return theory.constants(workers, smooth, spread, heavy, found), smooth, spread, heavy
 
 
 def _check(found: Survey) -> None:
