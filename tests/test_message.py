@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.optimize import brentq
 
 from stablestep.compressor import (
     QSGD,
@@ -17,7 +18,7 @@ from stablestep.compressor import (
 from stablestep.errors import InvalidInput
 from stablestep.message import law
 from stablestep.noise import Gaussian, Minibatch, StudentT
-from stablestep.problem import Logistic, Quadratic, Quartic
+from stablestep.problem import Logistic, Problem, Quadratic, Quartic
 from stablestep.setup import Agents, Setup
 from stablestep.stream import Family, Stream
 from tests.instances import MEMORYLESS as COMPRESSORS
@@ -395,6 +396,26 @@ def common(compressor, noises, sampling="auto"):
         )
     ]
     return law(Setup(None, *groups), sampling)
+
+
+class Centred(Problem):
+    """(x − c)²/2."""
+
+    centre: float
+    dim: int = 1
+
+    def value(self, x):
+        return jnp.sum((x - self.centre) ** 2) / 2
+
+
+@pytest.mark.parametrize(
+    ("noise", "root"), [(Gaussian(1.0), 0.6594187961), (StudentT(1.0), 0.6601231134)], ids=["Gaussian", "Cauchy"]
+)
+def test_where_signs_of_unlike_clients_rest(noise, root):
+    """theory2 8.13: σ = 1, clients about 0, 0 and 3, whose mean is at 1."""
+    votes = law(Setup(None, *(Agents(1, noise, Sign(), Centred(c)) for c in (0.0, 0.0, 3.0))))
+    found = brentq(lambda x: float(votes.mean(jnp.array([x]))[0]), 0.0, 3.0, xtol=1e-14)
+    assert found == pytest.approx(root, abs=5.1e-11)
 
 
 @pytest.mark.parametrize("compressor", [RandomSparsification(4.0), RandK(1)], ids=["bernoulli", "rand-1"])

@@ -248,9 +248,9 @@ def unlike(count, dim, spread, seed=0):
     return centres * np.sqrt(spread / np.mean(np.sum(centres**2, axis=1)))
 
 
-def above(compressor, eta, spread, noise=QUIET):
+def above(compressor, eta, spread, noise=QUIET, how="own"):
     """f∞ − f* of eight agents of their own ½‖x − c_i‖², d = 5."""
-    groups = [Agents(1, noise, compressor, Bowl(np.eye(5), centre)) for centre in unlike(8, 5, spread)]
+    groups = [Agents(1, noise, compressor, Bowl(np.eye(5), centre), how) for centre in unlike(8, 5, spread)]
     found = moments(Setup(None, *groups), eta, 0.0, 1)
     return found.attrs["stationary_loss"] - found.attrs["minimum"]
 
@@ -261,9 +261,11 @@ def test_unlike_agents_as_printed():
 
 
 def test_a_shared_mask_of_unlike_agents():
-    """Item 13: .00703125, with no trace of ζ²; one mask for all needs one group, so it is the mean of their gradients that is masked."""
+    """Item 13: .00703125, with no trace of ζ², as of like ones; and without gradient noise nothing is left."""
     made = Setup(Quadratic(np.ones(5)), Agents(8, Gaussian(0.3), mask(0.25, True), mask="shared"))
     assert moments(made, 0.1, 0.0, 1).attrs["stationary_loss"] == pytest.approx(0.00703125, abs=1e-12)
+    assert above(mask(0.25, True), 0.1, 11.4789, Gaussian(0.3), "common") == pytest.approx(0.00703125, abs=1e-12)
+    assert above(mask(0.25, True), 0.1, 11.4789, how="common") == pytest.approx(0.0, abs=1e-12)
 
 
 @pytest.mark.parametrize(("eta", "printed", "printed_feedback"), [(0.02, 0.0499, 0.00789), (0.01, 0.0247, 0.00197)])
@@ -335,12 +337,3 @@ def test_bad_input(changed, message):
     with pytest.raises(InvalidInput, match=message) as caught:
         moments(**({"setup": Setup(BOWL, Agents(1)), "eta": 0.1, "x0": 1.0, "steps": 5} | changed))
     assert "\n" not in str(caught.value) and str(caught.value).endswith(".")
-
-
-def test_one_mask_for_all_groups_is_refused():
-    """Groups under one mask depend on each other: own masks would be another number, without a word."""
-    groups = [
-        Agents(1, None, RandomSparsification(3.0), problem=Quadratic([rate]), mask="common") for rate in (1.0, 2.0)
-    ]
-    with pytest.raises(InvalidInput, match=r'mask="common".*simulate the method'):
-        moments(Setup(None, *groups), eta=0.1, x0=1.0, steps=2)

@@ -63,22 +63,29 @@ def test_gaussian_away_from_zero(beta, u):
     assert variance(beta, -u) == pytest.approx(expected, abs=2e-4)
 
 
+def rho(a):
+    """(4/π²) ∫ arctan(a tan θ/(1 − a)) dθ."""
+    return 4 / np.pi**2 * quadrature.quad(lambda v: np.arctan(a / (1 - a) * np.tan(v)), 0, np.pi / 2, epsabs=1e-12)[0]
+
+
 def arctangent(beta):
-    """1 + 2 Σ ρ(βᵏ), ρ(a) = (4/π²) ∫ arctan(a tan θ/(1 − a)) dθ."""
-
-    def rho(a):
-        return (
-            4 / np.pi**2 * quadrature.quad(lambda v: np.arctan(a / (1 - a) * np.tan(v)), 0, np.pi / 2, epsabs=1e-12)[0]
-        )
-
+    """1 + 2 Σ ρ(βᵏ)."""
     return 1 + 2 * sum(rho(beta**k) for k in range(1, int(30 / -np.log(beta))))
 
 
-@pytest.mark.parametrize(("beta", "value", "accuracy"), [(0.5, 3.39123, 2e-6), (0.9, 21.28680, 2e-6)])
+@pytest.mark.parametrize(("beta", "value", "accuracy"), [(0.5, 3.39123, 2e-6), (0.9, 21.286817, 3e-8)])
 def test_cauchy_at_zero(beta, value, accuracy):
-    """The quadrature's own 21.2868173; theory2 section 8, 11 has 21.2867995, which is right to 1e-6."""
+    """Theory2 section 8, 11 has 21.2867995 for 21.286817, which is right to 1e-6."""
     assert variance(beta, 0.0, CAUCHY) == pytest.approx(value, rel=accuracy)
     assert variance(beta, 0.0, CAUCHY) == pytest.approx(arctangent(beta), rel=1e-8)
+
+
+def test_cauchy_towards_one():
+    """Theory2 section 8, 11: (1 − β)D → 2∫ρ(a)da/a = 2.23885116 (there 2.2388511, cut), of which −log β · D is a trapezoidal rule in log a."""
+    limit = quadrature.quad(lambda a: 2 * rho(a) / a, 0, 1, epsabs=1e-11)[0]
+    assert limit == pytest.approx(2.23885116, abs=5e-9)
+    far, near = (-np.log(beta) * variance(beta, 0.0, CAUCHY) - limit for beta in (0.9, 0.99))
+    assert abs(near) < 2e-4 and abs(near) < abs(far) / 10
 
 
 def held_average(noise, beta, u, rng, length, runs):

@@ -9,6 +9,7 @@ from stablestep.errors import InvalidInput
 from stablestep.problem import Quadratic, Quartic
 from stablestep.setup import Setup
 from stablestep.stability import METHODS, critical_step
+from stablestep.theorem import Constants
 from tests.stability.reference import DESCENT, SPARSE
 
 NAMES = (
@@ -56,13 +57,15 @@ REAL = {
     "simulation": {"tolerance": "greater than 0", "blown": "greater than 1", "quantile": "between 0 and 1"},
     "theorem": {"L1": "at least 0"},
 }
+RECORDS = {"theorem": ("constants",)}
+MEASURED = Constants(L0=3, L1=2, dim=1)
 
 
 def test_every_option_is_checked():
-    """The two tables above are complete."""
+    """The tables above are complete."""
     for method, use in METHODS.items():
         given = set(inspect.signature(use).parameters) - {"case"}
-        assert given == set(WHOLE.get(method, ())) | set(REAL.get(method, ())), method
+        assert given == {*WHOLE.get(method, ()), *REAL.get(method, ()), *RECORDS.get(method, ())}, method
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, "5", True, 2.5, -1, [7]], ids=str)
@@ -104,6 +107,10 @@ def test_a_status_says_no_more_than_was_looked_at(method):
         ({"method": "moments", "steps": 3}, 'the method "moments" has no option "steps"; it takes none'),
         ({"method": "lyapunov", "members": 3}, 'no option "members"; it takes runs, steps'),
         ({"method": "simulation", "step": 3}, 'no option "step"; it takes steps, runs, quantile, tolerance, blown'),
+        ({"method": "theorem", "constants": 3}, "constants is 3, but must be a Constants"),
+        ({"method": "theorem", "constants": MEASURED, "L1": 1.0}, "L1 is 1.0, but constants hold an L1 of their own"),
+        ({"method": "theorem", "constants": Constants(L0=1, L1=0, dim=3)}, "dim = 3, but the setup has 1"),
+        ({"method": "moments", "constants": MEASURED}, 'the method "moments" has no option "constants"; it takes none'),
         ({"method": None}, 'there is no method "None"'),
         ({"method": ["moments"]}, "there is no method"),
         ({"setup": Quartic(3)}, "must be a Setup"),

@@ -14,6 +14,7 @@ from stablestep.problem import Cosh, EvenPower, Function, Logistic, Quadratic, Q
 from stablestep.server import HeavyBall
 from stablestep.setup import Agents, Setup
 from stablestep.stability import critical_step
+from stablestep.theorem import Constants
 from tests.stability.reference import DENSE, log_error
 from tests.statistics import assert_estimate, assert_fails
 
@@ -60,6 +61,22 @@ def test_theorem_of_momentum_is_a_step_of_the_method():
     )
     with pytest.raises(InvalidInput, match="but Nesterov remembers"):
         found_by("theorem", Setup(Quadratic([2.0]), Agents(1), server=HeavyBall(0.75, nesterov=True)), 1.0)
+
+
+def test_theorem_with_given_constants():
+    """2/((L0 + L1 G)(1 + A/N) + L1 B/N) of those given, for an f that knows no pair; the setup's memory is filled in."""
+    unknown = Setup(
+        Function(lambda x: jnp.sum(x**4) / 4, dim=3), Agents(5, Gaussian(0.1, 0.2), RandomSparsification(4.0))
+    )
+    c = Constants(L0=0.5, L1=3.0, dim=3, count=5, omega=4.0, sigma0_sq=0.01, sigma1_sq=0.04)
+    A, B, norm = 4 + 3 * 0.04 * 5, 3 * 0.01 * 5, np.linalg.norm(X0**3)
+    expected = 2 / ((0.5 + 3 * norm) * (1 + A / 5) + 3 * B / 5)
+    found = found_by("theorem", unknown, constants=c)
+    assert found.step == pytest.approx(expected, rel=1e-12)
+    assert (found.details["result"], found.details["L0"], found.details["L1"]) == ("4.2", 0.5, 3.0)
+    ball = Setup(unknown.problem, Agents(1), server=HeavyBall(0.75))
+    moved = found_by("theorem", ball, constants=Constants(L0=2.0, L1=0.0, dim=3))
+    assert moved.step == pytest.approx((math.sqrt(37) - 1) / 18 / 2 / 4)
 
 
 def test_theorem_of_signs_by_hand():
@@ -183,7 +200,7 @@ BAD = [
     ("theorem", Setup(SUM, Agents(1, Minibatch(1))), {}, "affine variance"),
     ("theorem", Setup(Function(jnp.sum, 3), Agents(1)), {}, r"no \(L0, L1\) pair is known"),
     ("theorem", Setup(Quartic(3), Agents(1, StudentT(0.5), Sign())), {}, "needs nu ≥ 1"),
-    ("theorem", Setup(Quartic(3), Agents(1)), {"samples": 3}, 'no option "samples"; it takes L1'),
+    ("theorem", Setup(Quartic(3), Agents(1)), {"samples": 3}, 'no option "samples"; it takes L1, constants'),
     ("loss-model", Setup(Quartic(3), Agents(1)), {"samples": 3}, 'no option "samples"; it takes none'),
     ("coordinate-wise", Setup(Quadratic(DENSE), Agents(1)), {}, "not known to be a sum of functions of one coord"),
     ("coordinate-wise", Setup(SUM, Agents(1)), {}, "not known to be a sum"),

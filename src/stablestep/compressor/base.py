@@ -180,7 +180,8 @@ class Compressor(eqx.Module):
 
     def no_covariance(self, when: str) -> InvalidInput:
         return InvalidInput(
-            f"The covariance of {self.name} {when} has no closed form; ask for it by sampling: covariance(x, samples=…, key=…)."
+            f"The covariance of {self.name} {when} has no closed form; ask for it by sampling: covariance(x, samples=…, key=…), "
+            "or sde.model(…, samples=…)."
         )
 
     def no_contraction(self, why: str) -> InvalidInput:

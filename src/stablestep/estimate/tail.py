@@ -6,6 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float
+from scipy.special import ndtri, stdtrit
 
 from stablestep.errors import require
 from stablestep.estimate.value import NORMAL, Estimate, numbers
@@ -84,6 +85,20 @@ def tail(gradients) -> Tail:
         tuple(SHARES.tolist()),
         tuple(indices.tolist()),
     )
+
+
+def scales(gradients, nu: float) -> tuple[float, float]:
+    """The smallest and the largest scale, over coordinates that vary, of t_ν noise with the median |r| of these gradients [n, J].
+
+    >>> draws = 3.0 * np.random.default_rng(0).standard_t(2.5, size=(100_000, 1))
+    >>> [round(scale, 1) for scale in scales(draws, 2.5)]
+    [3.0, 3.0]
+    """
+    samples = numbers("gradients", gradients)
+    residuals = np.abs(samples - np.median(samples, axis=0))
+    found = np.median(residuals, axis=0) / (ndtri(0.75) if math.isinf(nu) else stdtrit(nu, 0.75))
+    alive = found[found > 0]
+    return (float(alive.min()), float(alive.max())) if len(alive) else (0.0, 0.0)
 
 
 def _checked(gradients) -> Float[np.ndarray, "n J"]:

@@ -83,7 +83,7 @@ class Dense:
 
     @staticmethod
     def masked(weights: np.ndarray, block: Block) -> Block:
-        return np.diag(weights * np.diag(block)) if weights.ndim == 1 else weights * block
+        return (np.diag(weights) if weights.ndim == 1 else weights) * block
 
     @staticmethod
     def eye(dim: int) -> Block:

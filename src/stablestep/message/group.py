@@ -106,7 +106,7 @@ class GroupLaw(eqx.Module):
         """Where there is no closed form."""
         return InvalidInput(
             f"The {what} of {self.compressor.name} messages under {type(self.noise).__name__} noise has no closed form; "
-            f"ask for it by sampling: {what}(x, samples=…, key=…)."
+            f"ask for it by sampling: {what}(x, samples=…, key=…), or sde.model(…, samples=…)."
         )
 
     def require_memoryless(self, what: str) -> None:

@@ -19,9 +19,9 @@ def moments(setup: Setup, eta: float, x0, steps: int, *, full: bool = False, thr
     """E x_k, E x_k x_kᵀ and E f(x_k) of x ← x − η · (what the server makes of the mean message), exactly.
 
     For gradients that are affine in x (Quadratic, of each group its own, or any problem with such a gradient), messages that are linear
-    given their masks (Identity, RandomSparsification, RandK, scaled or not, own or shared; inside ErrorFeedback, EF21, Momentum, nested as
-    you like), linear servers (Plain, HeavyBall in all variants), and noise of variance σ0² + σ1²‖∇f_i‖². O(d) a step where every Hessian is
-    diagonal, else O(d²) numbers and a product of d × d matrices for each memory.
+    given their masks (Identity, RandomSparsification, RandK, scaled or not, own, shared or common; inside ErrorFeedback, EF21, Momentum,
+    nested as you like), linear servers (Plain, HeavyBall in all variants), and noise of variance σ0² + σ1²‖∇f_i‖². O(d) a step where every
+    Hessian is diagonal, else O(d²) numbers and a product of d × d matrices for each memory.
 
     Args:
         setup: the problem, its agents and their server.

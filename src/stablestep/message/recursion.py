@@ -3,7 +3,7 @@
 Z = (x, what the server remembers, for each group the mean over its agents of what they remember). Masks and noises of a step are
 independent of Z, so with F the mean map S = E ZZᵀ obeys S⁺ = FSFᵀ + (what one agent's mask and noise add)/n; what they add needs V, the
 spread of agents' memories around their mean, which has a recursion of the same kind. A group with a shared mask is one agent with the
-mean noise.
+mean noise; with a common mask, what it adds to two groups is correlated too.
 """
 
 from dataclasses import dataclass, replace
@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from stablestep.errors import require
 from stablestep.message.algebra import Algebra, Block, Dense, Diagonals, Vectors, sandwich, symmetric, weighed
 from stablestep.message.landscape import Landscape, Spread, landscape, spread
 from stablestep.message.linear import Agent, Passage, agent, turning, weights
@@ -100,10 +99,6 @@ def linear(setup: Setup, dense: bool = False) -> Linear:
     Raises:
         InvalidInput: for a problem that is no quadratic, messages or a server that are not linear, noise without a variance.
     """
-    require(
-        not setup.common or len(setup.groups) == 1,
-        'mask="common" makes the messages of groups depend on each other, which the exact moments do not know; simulate the method.',
-    )
     turned = turning(setup.server)
     crews = tuple(_crew(setup, group) for group in setup.groups)
     diagonal = not dense and all(crew.landscape.hessian.ndim == 1 for crew in crews)
@@ -184,7 +179,7 @@ class Recursion:
             embed = np.zeros((self.blocks, len(passage.push)))
             embed[self.places[group], np.arange(len(self.places[group]))] = 1.0
             embed[: 1 + kept, -1] = crew.share * self.linear.turning[:, 0] * np.array([-self.eta, *[1.0] * kept])
-            mean[:, [*self.places[group], self.blocks + group]] += embed @ passage.mean(crew.gain)
+            mean[:, self._heard(group)] += embed @ passage.mean(crew.gain)
             embeds.append(embed)
         return Wiring(mean, tuple(embeds), tuple(passages), tuple(noises))
 
@@ -235,11 +230,27 @@ class Recursion:
                 if size
                 else self.zeros(0)
             )
+        if self.linear.setup.common:
+            after = after + self._across(wiring, second)
         return Moments(wiring.mean @ mean, after, tuple(aparts))
+
+    def _across(self, wiring: Wiring, second: Block) -> Block:
+        """What one mask for all adds to the products of two groups, whose noises are independent."""
+        pushes = [embed @ passage.push for embed, passage in zip(wiring.embed, wiring.passages, strict=True)]
+        looks = np.zeros((len(pushes), len(second)))
+        for group, passage in enumerate(wiring.passages):
+            looks[group, self._heard(group)] = passage.look
+        masked = self.algebra.masked(self.linear.crews[0].weights, sandwich(looks, second))
+        masked[np.diag_indices(len(pushes))] = 0
+        return sandwich(np.transpose(pushes), masked)
+
+    def _heard(self, group: int) -> list[int]:
+        """The numbers of what an agent of the group hears, its memories and its exact gradient."""
+        return [*self.places[group], self.blocks + group]
 
     def _inputs(self, moments: Moments, second: Block, group: int) -> Block:
         """E of one agent's (memories, exact gradient) with themselves."""
-        chosen = [*self.places[group], self.blocks + group]
+        chosen = self._heard(group)
         inputs = second[np.ix_(chosen, chosen)]
         if self.apart(group):
             inputs[:-1, :-1] += moments.apart[group]

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import lineax as lx
 
 from stablestep.errors import FORMS, instance, nearest, one_of, require
-from stablestep.message import law
+from stablestep.message import Law, law
 from stablestep.schedule import Normalized, Schedule
 from stablestep.sde import check
 from stablestep.sde import drift as drifts
@@ -15,6 +15,7 @@ from stablestep.sde.continuous import Continuous, Scalar, Vector, arguments
 from stablestep.sde.memory import Memory, linear_memory
 from stablestep.sde.normalized import DirectionLaw, direction_law
 from stablestep.sde.root import matrix_of, root_of
+from stablestep.sde.sampled import sampled
 from stablestep.sde.signum import is_signum, signum_law
 from stablestep.sde.underdamped import KINDS as UNDERDAMPED
 from stablestep.sde.underdamped import underdamped
@@ -111,13 +112,27 @@ def model(
     schedule: Schedule,
     form: str = "corrected",
     gradient_norm: float | None = None,
+    samples: int | None = None,
+    seed: int = 0,
 ) -> Model: ...
 @overload
 def model(
-    setup: Setup, kind: str, schedule: Schedule, form: str = "corrected", gradient_norm: float | None = None
+    setup: Setup,
+    kind: str,
+    schedule: Schedule,
+    form: str = "corrected",
+    gradient_norm: float | None = None,
+    samples: int | None = None,
+    seed: int = 0,
 ) -> Continuous: ...
 def model(
-    setup: Setup, kind: str, schedule: Schedule, form: str = "corrected", gradient_norm: float | None = None
+    setup: Setup,
+    kind: str,
+    schedule: Schedule,
+    form: str = "corrected",
+    gradient_norm: float | None = None,
+    samples: int | None = None,
+    seed: int = 0,
 ) -> Continuous:
     """The continuous model `kind` of the optimizer that `setup` and `schedule` describe.
 
@@ -133,9 +148,14 @@ def model(
         schedule: η and η_t. It may depend on the time and the gradient norm, not on what only the server's messages show.
         form: "printed" gives P Eq. 134 ("new") and S2 Eq. 102 ("classic") for signs.
         gradient_norm: ‖∇f(x0)‖, which a `StepLimit` without L1 needs.
+        samples: for messages whose moments have no closed form (a compressor of your own without `covariance`, QSGD under noise): the
+            covariance is then that of this many draws at x, the same ones at every x. A mean without a closed form (Top-k under noise) is
+            sampled too, for "first" alone. Closed forms are used where they exist.
+        seed: of these draws.
 
     Raises:
-        InvalidInput: for an unknown kind or form, a schedule or a memory without a model, or messages whose covariance does not exist.
+        InvalidInput: for an unknown kind or form, a schedule or a memory without a model, or messages whose covariance does not exist, or
+            has no closed form and `samples` is not given.
 
     >>> from stablestep import problem, schedule, server
     >>> from stablestep.setup import Agents
@@ -153,8 +173,10 @@ def model(
     one_of("form", form, FORMS)
     instance("schedule", schedule, Schedule, "schedule.Constant(0.1)")
     if kind in UNDERDAMPED:
-        return underdamped(setup, kind, check.bound(schedule, setup, gradient_norm), form)
+        return underdamped(setup, kind, check.bound(schedule, setup, gradient_norm), form, samples, seed)
     messages, memory = _messages(setup, kind, schedule)
+    if samples is not None and isinstance(messages, Law):
+        messages = sampled(messages, kind, samples, seed)
     if form == "printed":
         check.no_memory_printed(setup)
         drifts.printed_form(kind, messages.groups)

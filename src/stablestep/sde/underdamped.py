@@ -15,6 +15,7 @@ from stablestep.sde import check
 from stablestep.sde.continuous import Continuous, Vector, arguments
 from stablestep.sde.memory import Memory
 from stablestep.sde.root import root_of
+from stablestep.sde.sampled import sampled
 from stablestep.server import HeavyBall
 from stablestep.setup import Agents, Setup
 
@@ -84,8 +85,10 @@ class Underdamped(Continuous):
         return lx.MatrixLinearOperator(scale * root.as_matrix(), lx.lower_triangular_tag)
 
 
-def underdamped(setup: Setup, kind: str, schedule: Schedule, form: str) -> Underdamped:
-    """The underdamped model `kind`; `schedule` is bound.
+def underdamped(
+    setup: Setup, kind: str, schedule: Schedule, form: str, samples: int | None = None, seed: int = 0
+) -> Underdamped:
+    """The underdamped model `kind`; `schedule` is bound, `samples` and `seed` as in `sde.model`.
 
     Raises:
         InvalidInput: if the server is no HeavyBall (with β > 0, without nesterov), agents remember, or a correction meets another schedule
@@ -106,7 +109,8 @@ def underdamped(setup: Setup, kind: str, schedule: Schedule, form: str) -> Under
         f'the correction of the model "{kind}" is known for a constant step; use schedule.Constant, or "underdamped-a".',
     )
     fresh = [Agents(g.count, g.noise, g.compressor, g.problem, g.mask) for g in setup.groups]
-    messages = law(Setup(setup.base, *fresh))
+    exact = law(Setup(setup.base, *fresh))
+    messages = exact if samples is None else sampled(exact, kind, samples, seed)
     gain = 1.0 if server.average else 1 / (1 - server.beta)
     memory = Memory(gain=gain, outside=server.delay, theta=math.nan)
     silent = check.noiseless(messages.groups)

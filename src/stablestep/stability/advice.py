@@ -2,16 +2,15 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
-from stablestep.errors import InvalidInput, instance, require, within
+from stablestep.errors import InvalidInput, within
 from stablestep.setup import Setup
 from stablestep.stability.practice import Practice, practice
 from stablestep.stability.start_point import StartPoint, start_point
-from stablestep.theorem import Constants, Result, covering, described, results
-from stablestep.theorem import constants as read
+from stablestep.theorem import Constants, Result, covering, results
+from stablestep.theorem.of_setup import constants_at
 from stablestep.theorem.unbiased import Unbiased
 
 
@@ -140,11 +139,8 @@ def advise(
 
 
 def _constants(start: StartPoint, L1: float | None, given: Constants | None, normalized: bool) -> Constants:
-    if given is not None:
-        require(L1 is None, f"L1 is {L1}, but constants hold an L1 of their own; give one or the other.")
-        return described(instance("constants", given, Constants, "theorem.Constants(L0=1, …)"), start.setup, normalized)
-    chosen: dict[str, Any] = {"L1": L1} if L1 is not None else {"gradient_norm": start.gradient_norm}
-    return read(start.setup, x0=None if callable(start.x0) else start.point, normalized=normalized, **chosen)
+    x0 = None if callable(start.x0) else start.point
+    return constants_at(start.setup, start.gradient_norm, L1, given, normalized, x0)
 
 
 def _covering(c: Constants) -> Result | None:

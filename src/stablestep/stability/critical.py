@@ -37,7 +37,8 @@ def critical_step(setup: Setup, *, x0, method: str = "rollouts", seed: int = 0, 
     Args:
         x0: a number, a vector of length d, or a function of a JAX key.
         options: of the method: `rollouts(members, steps, longest, tolerance, blown)`, `simulation(steps, runs, quantile, tolerance,
-            blown)`, `lyapunov(runs, steps)`, `one-step(samples)`, `one-step-log(samples)`, `theorem(L1)`.
+            blown)`, `lyapunov(runs, steps)`, `one-step(samples)`, `one-step-log(samples)`, `theorem(L1,
+            constants)`, where constants take the place of the setup's own.
 
     A run has failed, to "rollouts" and "simulation", where its mean f over the last fifth of its steps lies above f(x0), or where f − f*
     has passed `blown` = 1000 times its start on the way (f where the infimum f* is unknown); the threshold is a choice, and moves an edge

@@ -15,20 +15,24 @@ from stablestep.record import cast, working_dtype
 from stablestep.server import HeavyBall
 from stablestep.setup import Setup
 from stablestep.stability.start_point import CriticalStep, StartPoint, formula, never, symmetric
-from stablestep.theorem import covered
+from stablestep.theorem import Constants, covered
 
 SAMPLES = 512
 DENSE = 2048  # largest dimension whose Hessian's rows are all computed
 
 
-def theorem(case: StartPoint, L1: float | None = None) -> CriticalStep:
+def theorem(case: StartPoint, L1: float | None = None, constants: Constants | None = None) -> CriticalStep:
     """The limit as ε → 1 of the theorem that covers the setup, with the pair (L0, L1) that is best at this gradient norm.
 
     Args:
         L1: another pair.
+        constants: instead of the setup's own, such as `theorem.constants_from` estimates; what the setup remembers is filled in.
+
+    Raises:
+        InvalidInput: where no result covers them, they are of another setup, or L1 and constants are both given.
     """
     case.require_slope()
-    found = covered(case.setup, case.gradient_norm, L1)
+    found = covered(case.setup, case.gradient_norm, L1, constants)
     definition = f"the largest step that {found.result.reference} allows at x0 (ε → 1)"
     c = found.constants
     return formula(found.step, "theorem", definition, 1, result=found.result.name, L0=c.L0, L1=c.L1)

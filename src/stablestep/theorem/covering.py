@@ -1,14 +1,12 @@
 """Which result covers given constants, or a setup: the one place that chooses."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from stablestep.errors import InvalidInput
 from stablestep.setup import Setup
 from stablestep.theorem.catalogue import results
 from stablestep.theorem.constants import Constants
-from stablestep.theorem.of_setup import constants as read
-from stablestep.theorem.of_setup import described
+from stablestep.theorem.of_setup import constants_at
 from stablestep.theorem.result import Result
 
 
@@ -75,7 +73,7 @@ def covered(
         normalized: whether steps are divided by the norm of the direction (which no setup says).
 
     Raises:
-        InvalidInput: where no result covers it.
+        InvalidInput: where no result covers it, or L1 and constants are both given.
 
     >>> from stablestep import compressor, problem, server
     >>> from stablestep.setup import Agents
@@ -84,7 +82,6 @@ def covered(
     >>> found.result.name, round(found.step, 10)
     ('ef', 0.1431965115)
     """
-    pair: dict[str, Any] = {"gradient_norm": gradient_norm} if L1 is None else {"L1": L1}
-    c = read(setup, normalized=normalized, **pair) if constants is None else described(constants, setup, normalized)
+    c = constants_at(setup, gradient_norm, L1, constants, normalized)
     found = covering(c)
     return Covered(found, c, found.edge(c, gradient_norm) / c.speed)

@@ -2,14 +2,23 @@
 
 from typing import Any
 
-from stablestep.errors import InvalidInput, one_of, require
+from stablestep.errors import InvalidInput, instance, one_of, require
+from stablestep.setup import Setup
 from stablestep.theorem.constants import Constants
+from stablestep.theorem.of_setup import without_noise
 
 ENDS = ("value", "high")
 
 
 def constants_from(
-    smoothness: Any, variance: Any = None, *, dissimilarity: Any = None, tail: Any = None, end: str = "value", **known
+    smoothness: Any,
+    variance: Any = None,
+    *,
+    dissimilarity: Any = None,
+    tail: Any = None,
+    end: str = "value",
+    setup: Setup | None = None,
+    **known,
 ) -> Constants:
     """The constants of estimates: (L0, L1) of `estimate.smoothness`, σ0² and σ1² of `estimate.affine_variance`, …
 
@@ -19,10 +28,12 @@ def constants_from(
         dissimilarity: has `B2` and `zeta2`, of `estimate.dissimilarity`.
         tail: has `nu`, of `estimate.tail`, for signs; scale_max is then among `known`.
         end: "value", or "high" for the cautious end of every interval (of ν the low one).
+        setup: whose messages and memory they are for: fills in dim, count, omega, beta, alpha, …
         known: the other arguments of `Constants`: dim, count, omega, beta, alpha, …
 
     Raises:
-        InvalidInput: where what is given is no such estimate, or has no interval and its cautious end is asked for.
+        InvalidInput: where what is given is no such estimate, or has no interval and its cautious end is asked for, or no theorem knows
+            the messages.
 
     >>> from stablestep.estimate import affine_variance, smoothness
     >>> smooth = smoothness([0.0, 1.0, 2.0, 3.0], [1.0, 3.0, 4.0, 7.0])
@@ -32,6 +43,8 @@ def constants_from(
     (1.0, 2.0, 20.0)
     """
     one_of("end", end, ENDS)
+    if setup is not None:
+        known = without_noise(instance("setup", setup, Setup, "Setup(problem, Agents(4))")) | known
     parts = {
         "smoothness": (smoothness, ("L0", "L1")),
         "variance": (variance, ("sigma0_sq", "sigma1_sq")),

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from stablestep.compressor import EF21, Compressor, ErrorFeedback, LocalClip, Momentum
-from stablestep.errors import InvalidInput, at_least_zero, flag, require
+from stablestep.errors import InvalidInput, at_least_zero, flag, instance, require
 from stablestep.problem import Problem, Quadratic
 from stablestep.server import HeavyBall
 from stablestep.setup import Setup
@@ -49,17 +49,31 @@ def constants(
     ('HeavyBall', 0.75, 4.0)
     """
     require((L1 is None) != (gradient_norm is None), "give either L1 or gradient_norm, to choose the pair (L0, L1).")
-    signs = {_inmost(group.compressor).is_sign for group in setup.groups}
-    require(len(signs) == 1, "groups mix signs and unbiased messages, for which no theorem is stated; use one of them.")
+    signs = sends_signs(setup)
     return Constants(
         **_smoothness(setup, L1, gradient_norm),
         **_clients(setup, dissimilarity),
         **_memory(setup, flag("normalized", normalized)),
-        dim=setup.dim,
-        count=setup.count,
+        **_messages(setup),
         initial_gap=_gap(setup, x0),
-        **(_scales(setup) if signs == {True} else _variances(setup, normalized)),
+        **(_scales(setup) if signs else _variances(setup, normalized)),
     )
+
+
+def sends_signs(setup: Setup) -> bool:
+    """Whether messages are signs; raises `InvalidInput` where groups mix signs with others."""
+    signs = {_inmost(group.compressor).is_sign for group in setup.groups}
+    require(len(signs) == 1, "groups mix signs and unbiased messages, for which no theorem is stated; use one of them.")
+    return signs.pop()
+
+
+def without_noise(setup: Setup, normalized: bool = False) -> dict[str, Any]:
+    """The constants that no estimate can give: what a setup sends, and what it remembers.
+
+    Raises:
+        InvalidInput: for a compressor that no theorem knows.
+    """
+    return _messages(setup) | _memory(setup, normalized)
 
 
 def described(c: Constants, setup: Setup, normalized: bool = False) -> Constants:
@@ -82,6 +96,21 @@ def described(c: Constants, setup: Setup, normalized: bool = False) -> Constants
         )
     feeding = {"omega": 0.0} if memory.get("alpha") is not None else {}
     return replace(c, **memory, **feeding)
+
+
+def constants_at(
+    setup: Setup, gradient_norm: float, L1: float | None, given: Constants | None, normalized: bool = False, x0=None
+) -> Constants:
+    """The constants to ask results with at a gradient norm: those given, with the setup's memory, else the setup's own.
+
+    Raises:
+        InvalidInput: where L1 and constants are both given, constants are none of this setup, or no theorem knows it.
+    """
+    if given is not None:
+        require(L1 is None, f"L1 is {L1}, but constants hold an L1 of their own; give one or the other.")
+        return described(instance("constants", given, Constants, "theorem.Constants(L0=1, …)"), setup, normalized)
+    pair: dict[str, Any] = {"gradient_norm": gradient_norm} if L1 is None else {"L1": L1}
+    return constants(setup, x0=x0, normalized=normalized, **pair)
 
 
 def _smoothness(setup: Setup, L1: float | None, gradient_norm: float | None) -> dict[str, Any]:
@@ -199,20 +228,29 @@ def _inmost(compressor: Compressor) -> Compressor:
 def _variances(setup: Setup, normalized: bool) -> dict[str, Any]:
     variances = [group.noise.affine_variance(setup.dim) for group in setup.groups]
     counts = [group.count for group in setup.groups]
+    found = {
+        "sigma0_sq": np.repeat([variance[0] for variance in variances], counts),
+        "sigma1_sq": np.repeat([variance[1] for variance in variances], counts),
+    }
+    return found | (_shape(setup) if normalized else {})
+
+
+def _messages(setup: Setup) -> dict[str, Any]:
+    """d, N, and of messages that are no signs every agent's ω."""
+    size = {"dim": setup.dim, "count": setup.count}
+    if sends_signs(setup):
+        return size
     masks = {group.shared for group in setup.groups if not group.compressor.deterministic}
     require(
         len(masks) <= 1, 'groups mix mask="own" and mask="shared", for which no theorem is stated; use one of them.'
     )
     plain = [_inmost(group.compressor) for group in setup.groups]
     omegas = [0.0 if isinstance(one, (ErrorFeedback, EF21)) else one.omega(setup.dim) for one in plain]
-    found = {
-        "omega": np.repeat(omegas, counts),
-        "sigma0_sq": np.repeat([variance[0] for variance in variances], counts),
-        "sigma1_sq": np.repeat([variance[1] for variance in variances], counts),
+    return size | {
+        "omega": np.repeat(omegas, [group.count for group in setup.groups]),
         "shared_mask": masks == {True} and any(omegas),
         "masks": all(one.linear for one in plain if not isinstance(one, (ErrorFeedback, EF21))),
     }
-    return found | (_shape(setup) if normalized else {})
 
 
 def _shape(setup: Setup) -> dict[str, Any]:

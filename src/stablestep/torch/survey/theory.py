@@ -4,11 +4,8 @@ import math
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-from scipy.special import ndtri, stdtrit
-
 from stablestep.errors import InvalidInput
-from stablestep.estimate import AffineVariance, Smoothness, Tail
+from stablestep.estimate import AffineVariance, Smoothness, Tail, scales
 from stablestep.stability.start_point import formula
 from stablestep.theorem import Constants, result
 from stablestep.torch.survey.found import Limit
@@ -46,10 +43,7 @@ def constants(
 def _scales(found: Survey, heavy: Tail | None) -> dict[str, Any]:
     """The scale of Student-t noise with this ν, from the median of |r| of each coordinate: the smallest and the largest."""
     nu = math.inf if heavy is None else heavy.nu.value
-    residuals = np.abs(found.samples - np.median(found.samples, axis=0))
-    scale = np.median(residuals, axis=0) / (ndtri(0.75) if math.isinf(nu) else stdtrit(nu, 0.75))
-    alive = scale[scale > 0]
-    low, high = (float(alive.min()), float(alive.max())) if len(alive) else (0.0, 0.0)
+    low, high = scales(found.samples, nu)
     return {"nu": nu, "scale_min": low, "scale_max": high}
 
 

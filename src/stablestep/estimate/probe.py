@@ -1,0 +1,348 @@
+"""The constants of a training run written in JAX, and the step that the theorems allow it: a loss, parameters, batches, nothing else."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PyTree
+
+from stablestep.compressor import Compressor
+from stablestep.errors import InvalidInput, require, shown, whole
+from stablestep.estimate.dissimilarity import Dissimilarity, dissimilarity
+from stablestep.estimate.smoothness import Smoothness, smoothness
+from stablestep.estimate.tail import Tail, scales, tail
+from stablestep.estimate.value import FEWEST
+from stablestep.estimate.variance import AffineVariance, affine_variance
+from stablestep.noise import Minibatch
+from stablestep.problem import FiniteSum, Problem, SumProblem
+from stablestep.server import Server
+from stablestep.setup import Agents, Setup
+from stablestep.theorem import Constants, constants_from, covered
+from stablestep.theorem.of_setup import sends_signs
+
+Vector = Float[Array, " d"]
+BETWEEN = 4  # steps from one point to the next
+ITERATIONS = 30  # of the power method, from a vector that the point before has found
+COORDINATES = 2048  # of which the tail is looked at
+LEAST = 8  # batches
+
+
+@dataclass(frozen=True)
+class Point:
+    """Measures at one point of the descent.
+
+    Attributes:
+        loss: f, the mean over all batches.
+        gradient_sq: ‖∇f‖² without the share of the noise.
+        variance: of one coordinate of one worker's gradient (among the batches of one client).
+        curvature: ‖∇²f‖.
+        along: the curvature along ∇f.
+    """
+
+    loss: float
+    gradient_sq: float
+    variance: float
+    curvature: float
+    along: float
+
+    @property
+    def gradient_norm(self) -> float:
+        """‖∇f‖."""
+        return math.sqrt(self.gradient_sq)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a probe has found; every estimate with its interval.
+
+    Attributes:
+        points: of the descent, the first one where it began.
+        smoothness: (L0, L1) of f; where clients differ, `client_smoothness` is that of their own f_i.
+        variance: σ0², σ1² of one worker's gradient.
+        dissimilarity: (𝔅², ζ²), where clients were told apart.
+        tail: how heavy the noise at the start is (of the first client); None where it has fewer than 8 batches, or they do not differ.
+        constants: for `theorem`, `advise(constants=)` and `critical_step(method="theorem", constants=)`; None where none knows the method.
+        result: the theorem that covers the method, or None; `reason` says why.
+        step: the largest constant step ηη_t that it allows at all points (ε → 1), or None.
+        setup: the run as a `Setup` of its batches, to simulate it or to find other critical steps, from `x0` [d].
+    """
+
+    points: tuple[Point, ...]
+    smoothness: Smoothness
+    client_smoothness: Smoothness | None
+    variance: AffineVariance
+    dissimilarity: Dissimilarity | None
+    tail: Tail | None
+    constants: Constants | None
+    result: str | None
+    step: float | None
+    reason: str
+    setup: Setup
+    x0: Vector
+
+
+def probe(
+    loss: Callable[[PyTree, PyTree], Any],
+    params: PyTree,
+    batches: Iterable[PyTree],
+    *,
+    agents: int | None = None,
+    compressor: Compressor | None = None,
+    mask: str = "own",
+    server: Server | None = None,
+    clients: Sequence | None = None,
+    points: int = 12,
+) -> Probe:
+    """Estimate what the theorems ask of a training run, on a short descent of the mean loss from `params`, and what step they allow.
+
+    Gradients of all batches at each of the points give ‖∇f‖ and the noise of one worker, Hessian-vector products ‖∇²f‖. The descent takes
+    steps of 1/(2‖∇²f‖); of what lies off its way nothing is known, and (L0, L1) are an envelope of what was seen. It costs some 70
+    gradients of all batches a point, and holds one gradient for each batch.
+
+    Args:
+        loss: loss(params, batch), the mean loss on a batch, written with jax.numpy.
+        params: a pytree of arrays of floats; it stays as it is.
+        batches: at least 8 of one shape, each as large as one worker's in one step.
+        agents: N, 4 by default; a multiple of the number of clients (by default that number) where they are told apart.
+        compressor, mask, server: the method, as of `Agents` and `Setup`.
+        clients: for data that differ between clients the client of every batch (any labels), each of as many batches, at least two.
+        points: how many are looked at, at least 6.
+
+    Raises:
+        InvalidInput: if an argument cannot be right, or the loss or its gradient is not finite on the way.
+
+    >>> draws = np.random.default_rng(0).normal(size=(16, 3))
+    >>> found = probe(lambda w, x: jnp.sum((w - x) ** 2), np.ones(3), list(draws), agents=8)
+    >>> found.result, round(found.smoothness.L0.value, 4), round(found.step, 4)     # 2/(L0 (1 + A/N)), A = 0
+    ('B.2', 2.0, 1.0)
+    """
+    points = whole("points", points, least=FEWEST)
+    x0, unravel = _raveled(params)
+    pool = _pool(batches)
+    _check_loss(loss, params, pool[0])
+    parts = _parts(clients, len(pool))
+    problems = [_problem(loss, unravel, [pool[place] for place in part], x0.size) for part in parts]
+    count = _count(agents, len(parts))
+    setup = Setup(None, *(Agents(count, Minibatch(1), compressor, one, mask) for one in problems), server=server)
+    return _found(setup, x0, _descent(setup, problems, x0, points))
+
+
+def _raveled(params: PyTree) -> tuple[Vector, Callable[[Vector], PyTree]]:
+    """All numbers as one vector, and the way back in whatever precision."""
+    leaves, shape = jax.tree.flatten(params)
+    fits = bool(leaves) and all(jnp.issubdtype(jnp.result_type(leaf), jnp.floating) for leaf in leaves)
+    require(
+        fits, f"params is {shown(params)}, but must be a pytree of arrays of floats; leave out what is not trained."
+    )
+    sizes = np.cumsum([np.size(leaf) for leaf in leaves])[:-1]
+
+    def unravel(x: Vector) -> PyTree:
+        pieces = [jnp.reshape(piece, np.shape(leaf)) for piece, leaf in zip(jnp.split(x, sizes), leaves, strict=True)]
+        return jax.tree.unflatten(shape, pieces)
+
+    return jnp.concatenate([jnp.ravel(jnp.asarray(leaf)) for leaf in leaves]), unravel
+
+
+def _pool(batches: Iterable[PyTree]) -> list[PyTree]:
+    require(
+        isinstance(batches, Iterable), f"batches is {shown(batches)}, but must be a list of at least {LEAST} batches."
+    )
+    pool = [jax.tree.map(np.asarray, batch) for batch in batches]
+    require(
+        len(pool) >= LEAST,
+        f"batches has {len(pool)} of them, but at least {LEAST} are needed to see their noise; give more.",
+    )
+    kinds = {str(jax.tree.map(np.shape, batch)) for batch in pool}
+    require(
+        len(kinds) == 1,
+        f"batches have different shapes, {' and '.join(sorted(kinds)[:2])}; leave out the one that is not full.",
+    )
+    return pool
+
+
+def _check_loss(loss: Callable, params: PyTree, batch: PyTree) -> None:
+    require(
+        callable(loss), f"loss is {shown(loss)}, but must be a function loss(params, batch) written with jax.numpy."
+    )
+    try:
+        out = jax.eval_shape(loss, params, batch)
+    except Exception as error:
+        said = str(error).splitlines()[0] if str(error) else ""
+        raise InvalidInput(
+            f"loss(params, batch) failed with {type(error).__name__} ({said}); write it with jax.numpy, for batches such as the first one."
+        ) from error
+    fits = getattr(out, "shape", None) == () and jnp.issubdtype(out.dtype, jnp.floating)
+    require(
+        fits,
+        f"loss(params, batch) gives {shown(out)}, but must give one floating-point number; reduce it with jnp.mean.",
+    )
+
+
+def _parts(clients: Sequence | None, count: int) -> list[list[int]]:
+    """The batches of each client."""
+    if clients is None:
+        return [list(range(count))]
+    labels = list(clients)
+    require(
+        len(labels) == count,
+        f"clients has {len(labels)} labels, but there are {count} batches; give the client of each.",
+    )
+    parts = [[place for place, own in enumerate(labels) if own == label] for label in dict.fromkeys(labels)]
+    sizes = {len(part) for part in parts}
+    require(
+        len(parts) >= 2 and len(sizes) == 1 and min(sizes) >= 2,
+        f"clients have {sorted(map(len, parts))} batches, but two clients or more must have as many each, at least 2; leave some out.",
+    )
+    return parts
+
+
+def _problem(loss: Callable, unravel: Callable, pool: list[PyTree], dim: int) -> FiniteSum:
+    data = jax.tree.map(lambda *leaves: np.stack(leaves), *pool)
+    return FiniteSum(lambda x, batch: loss(unravel(x), batch), data, dim)
+
+
+def _count(agents: int | None, clients: int) -> int:
+    """How many agents each client has."""
+    chosen = whole("agents", agents if agents is not None else 4 if clients == 1 else clients)
+    require(
+        chosen % clients == 0,
+        f"agents is {chosen}, but must be a multiple of the {clients} clients, as each has as many.",
+    )
+    return chosen // clients
+
+
+class _Look(NamedTuple):
+    """One point, as arrays: over clients [n] what is called so."""
+
+    loss: Array
+    mean: Vector
+    clients: Float[Array, "n d"]
+    spread: Array
+    curvature: Array
+    along: Array
+    bent: Float[Array, " n"]
+    vectors: Float[Array, "m d"]
+    samples: Float[Array, "b J"]
+
+
+@eqx.filter_jit
+def _look(problem: Problem, parts: list[SumProblem], x: Vector, vectors: Float[Array, "m d"]) -> _Look:
+    each = jnp.stack([_singles(part, x) for part in parts])
+    clients = jnp.mean(each, axis=1)
+    mean, rest = jnp.mean(clients, axis=0), each.shape[1] - 1
+    spread = jnp.mean(jnp.sum(jnp.square(each - clients[:, None]), axis=(1, 2)) / rest)
+    whole, *own = [_top(one, x, vector) for one, vector in zip([problem, *parts], vectors, strict=True)]
+    unit = mean / jnp.maximum(jnp.linalg.norm(mean), jnp.finfo(x.dtype).tiny)
+    along = jnp.vdot(unit, problem.hessian_product(x, unit))
+    bent, found = jnp.stack([size for size, _ in own]), jnp.stack([vector for _, vector in (whole, *own)])
+    return _Look(problem.value(x), mean, clients, spread, whole[0], along, bent, found, each[0, :, :COORDINATES])
+
+
+def _singles(part: SumProblem, x: Vector) -> Float[Array, "b d"]:
+    """The gradient of each batch, one after another."""
+    return jax.lax.map(lambda place: part.batch_gradient(x, place[None]), jnp.arange(part.size))
+
+
+def _top(problem: Problem, x: Vector, vector: Vector) -> tuple[Array, Vector]:
+    """‖∇²f‖ by the power method, and its vector."""
+
+    def again(_, state):
+        _, direction = state
+        bent = problem.hessian_product(x, direction)
+        size = jnp.linalg.norm(bent)
+        return size, jnp.where(size > 0, bent / jnp.where(size > 0, size, 1), direction)
+
+    return jax.lax.fori_loop(0, ITERATIONS, again, (jnp.zeros((), x.dtype), vector))
+
+
+def _descent(setup: Setup, parts: list[FiniteSum], x: Vector, count: int) -> list[_Look]:
+    tilt = np.random.default_rng(0).normal(size=(1 + len(parts), x.size))
+    vectors = jnp.asarray(tilt / np.linalg.norm(tilt, axis=1, keepdims=True), x.dtype)
+    gradient, looks = eqx.filter_jit(lambda at: setup.problem.gradient(at)), []
+    for number in range(count):
+        found = _look(setup.problem, list(parts), x, vectors)
+        _check_finite(found, number)
+        looks.append(found)
+        vectors = found.vectors
+        for _ in range(BETWEEN if found.curvature > 0 else 0):
+            x = x - gradient(x) / (2 * found.curvature)
+    return looks
+
+
+def _check_finite(found: _Look, number: int) -> None:
+    for name in ("loss", "spread", "curvature"):
+        value = float(getattr(found, name))
+        what = {"loss": "the loss", "spread": "a gradient", "curvature": "the Hessian"}[name]
+        where = "at params" if number == 0 else f"at point {number} of the descent"
+        require(
+            math.isfinite(value),
+            f"{what} is not finite {where}; begin where training is healthy, or look for the batch.",
+        )
+
+
+def _point(found: _Look, batches: int) -> Point:
+    square, spread = float(jnp.vdot(found.mean, found.mean)), float(found.spread)
+    return Point(
+        loss=float(found.loss),
+        gradient_sq=max(0.0, square - spread / batches),
+        variance=spread / found.mean.size,
+        curvature=float(found.curvature),
+        along=float(found.along),
+    )
+
+
+def _found(setup: Setup, x0: Vector, looks: list[_Look]) -> Probe:
+    own = looks[0].samples.shape[0]
+    told = len(setup.groups) > 1
+    points = tuple(_point(look, own * len(setup.groups)) for look in looks)
+    smooth = smoothness([point.gradient_norm for point in points], [point.curvature for point in points])
+    spread = affine_variance([point.gradient_sq for point in points], [point.variance for point in points])
+    noise = np.array([float(look.spread) for look in looks]) / own
+    apart = dissimilarity(np.array([look.clients for look in looks]), noise) if told else None
+    bent = _of_clients(looks, noise) if told else None
+    samples = np.asarray(looks[0].samples, float)
+    heavy = _tail(samples)
+    c, reason = _constants(setup, bent or smooth, spread, apart, heavy, samples, smooth if told else None)
+    result, step, reason = (None, None, reason) if c is None else _covered(setup, c, points)
+    return Probe(points, smooth, bent, spread, apart, heavy, c, result, step, reason, setup, x0)
+
+
+def _of_clients(looks: list[_Look], noise: Float[np.ndarray, " p"]) -> Smoothness:
+    """Of all clients at all points."""
+    squares = np.array([np.sum(np.square(np.asarray(look.clients, float)), axis=1) for look in looks])
+    norms = np.sqrt(np.maximum(0.0, squares - noise[:, None]))
+    return smoothness(norms.ravel(), np.array([look.bent for look in looks], float).ravel())
+
+
+def _tail(samples: Float[np.ndarray, "b J"]) -> Tail | None:
+    try:
+        return tail(samples)
+    except InvalidInput:
+        return None
+
+
+def _constants(setup: Setup, smooth, spread, apart, heavy, samples, mean) -> tuple[Constants | None, str]:
+    known: dict[str, Any] = {} if mean is None else {"mean_smoothness": (mean.L0.value, mean.L1.value)}
+    try:
+        if not sends_signs(setup):
+            return constants_from(smooth, spread, dissimilarity=apart, setup=setup, **known), ""
+        nu = math.inf if heavy is None else heavy.nu.value
+        low, high = scales(samples, nu)
+        known |= {"nu": nu, "scale_min": low, "scale_max": high}
+        return constants_from(smooth, dissimilarity=apart, setup=setup, **known), ""
+    except InvalidInput as error:
+        return None, str(error)
+
+
+def _covered(setup: Setup, c: Constants, points: tuple[Point, ...]) -> tuple[str | None, float | None, str]:
+    """The result's name and the smallest of its limits."""
+    try:
+        found = [covered(setup, point.gradient_norm, constants=c) for point in points]
+    except InvalidInput as error:
+        return None, None, str(error)
+    return found[0].result.name, min(one.step for one in found), ""
