@@ -14,9 +14,9 @@ from tests.statistics import assert_fails, assert_mean
 
 FLAT = Line((0.0,) * len(NAMES), (1.0,) * len(NAMES), (0.0,) * len(NAMES), -0.5, 0.4, 0.9)
 ROW = Row(
-    {name: FLAT for name in EDGES},
+    dict.fromkeys(EDGES, FLAT),
     {name: {"ramp": 1.6, "runs": 1.6} for name in EDGES},
-    {name: (0.5, -0.6, 0.4, 0.9) for name in EDGES},
+    dict.fromkeys(EDGES, (0.5, -0.6, 0.4, 0.9)),
     share=0.5,
     start=0.0,
 )

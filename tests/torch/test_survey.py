@@ -48,11 +48,11 @@ def test_the_constants_of_a_regression(advice):
 
 
 def test_the_steps_are_in_order(advice):
-    """The mean-square edge of gradient descent is 2/8; masks and noise lower it, the theorem's limit is lower still."""
+    """The mean-square edge of gradient descent is 2/8; masks and noise lower it, and the theorem's limit."""
     steps = {limit.predictor: limit.constant.step for limit in advice.limits}
-    assert list(steps) == ["rollouts", "one-step-log", "loss-model", "theorem"]
-    assert 0 < steps["theorem"] < steps["rollouts"] < 0.35 and steps["theorem"] < 0.15
-    assert advice.step.step == steps["rollouts"] and advice.eta0.step > advice.step.step
+    assert list(steps) == ["one-step-log", "loss-model", "theorem"]
+    assert 0 < steps["loss-model"] < 0.35 and 0 < steps["theorem"] < 0.15
+    assert advice.step.step == steps["theorem"] and advice.eta0.step > advice.step.step
 
 
 def test_the_omega_that_can_be_borne_halves_the_step(advice):
@@ -90,7 +90,7 @@ def test_table_json_and_picture(advice, tmp_path):
         "σ1²",
         "halves the theorem",
         "at your lr",
-        "rollouts (the advice)",
+        "theorem (the advice)",
         "100 Mbit/s",
         "RandK",
         advice.verdict[:40],
@@ -120,8 +120,7 @@ def test_growing_curvature_asks_for_normalization():
     found = sst.survey(Steep(), lambda model, noise: (model.x**4 / 4 + noise * model.x).sum(), pool, agents=2)
     assert found.grows and found.smoothness.L1.low > 0 and "normalize" in found.verdict
     # η x² ≤ 2 at x = 2; normalized, η0 ≤ 2(1 + √10 x³)/x², 13.1 at x = 2 but 8.1 on the way down, at x = .86.
-    assert abs(math.log(found.step.step / 0.5)) < 0.15
-    assert 7.3 < found.eta0.step < 14.5
+    assert 0.05 < found.step.step < 0.5 and 3 * found.step.step < found.eta0.step < 8.1
 
 
 def test_signs_have_a_theorem_of_their_own():
@@ -187,8 +186,7 @@ def test_nothing_of_yours_changes(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"predictor": "rolouts"}, 'no predictor "rolouts". Did you mean "rollouts"'),
-        ({"steps": 2}, "steps is 2"),
+        ({"predictor": "lossmodel"}, 'no predictor "lossmodel". Did you mean "loss-model"'),
         ({"points": 3}, "points is 3"),
         ({"lr": -1.0}, "lr is -1"),
         ({"link": 3.0}, "link is 3"),

@@ -4,6 +4,7 @@ from stablestep.torch.exchange.hook import hook, register, verify
 from stablestep.torch.exchange.state import HookState
 from stablestep.torch.probe.advice import Interrupted, ProbeAdvice
 from stablestep.torch.probe.probe import probe
+from stablestep.torch.probe.transfer import Plan, transfer
 from stablestep.torch.step import rule
 from stablestep.torch.step.optimizer import StableStep
 from stablestep.torch.survey.found import SurveyReport
@@ -13,6 +14,7 @@ from stablestep.torch.wire.transmit import compress
 __all__ = [
     "HookState",
     "Interrupted",
+    "Plan",
     "ProbeAdvice",
     "StableStep",
     "SurveyReport",
@@ -22,5 +24,6 @@ __all__ = [
     "register",
     "rule",
     "survey",
+    "transfer",
     "verify",
 ]

@@ -27,11 +27,12 @@ DRAWN = (
 )
 WORDS = (
     "Small trainings of several kinds (regressions, an autoencoder, perceptrons, a convolution, a transformer) are swept over constant "
-    "steps, with SGD, momentum and AdamW, with and without compressed messages. The useful edge is the step above which half of the runs lose "
-    "more than half of the attainable fall of the loss, or see twice the first loss.",
+    "steps, with SGD, momentum and AdamW, with and without compressed messages. The useful edge is the step above which half of the "
+    "runs lose more than half of the attainable fall of the loss, or see twice the first loss.",
     "Every predictor answers for the same trainings. What is fitted (ours, and a constant for each of the others) has not seen the "
-    "training's task: models and data of that kind were left out. Learning-rate finders mean the best step and are held against it, rollouts mean the "
-    "step at which runs blow up; all others mean the useful edge. Costs are gradients of each worker, in units of a run's length.",
+    "training's task: models and data of that kind were left out. Learning-rate finders mean the best step and are held against it, "
+    "rollouts mean the step at which runs blow up; all others mean the useful edge. Costs are gradients of each worker, in units of a "
+    "run's length.",
 )
 
 

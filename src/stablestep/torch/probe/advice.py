@@ -12,7 +12,7 @@ from rich.console import Console, Group
 from rich.table import Table
 
 from stablestep.claim import plain
-from stablestep.files import writable, write_files
+from stablestep.torch.survey.found import written
 
 STATUSES = ("bracketed", "ramp only", "interrupted", "predicted")
 
@@ -106,10 +106,7 @@ class ProbeAdvice:
         Raises:
             InvalidInput: if the file cannot be written.
         """
-        path = Path(path)
-        with writable(path.parent):
-            write_files({path: json.dumps(self.to_dict(), indent=1, ensure_ascii=False).encode()})
-        return path
+        return written(Path(path), json.dumps(self.to_dict(), indent=1, ensure_ascii=False).encode())
 
     def __rich__(self) -> Group:
         shown = Table(title=f"{self.family}, {self.horizon} steps, s = {self.noise:.3g}", title_justify="left")

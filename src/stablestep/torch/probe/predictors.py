@@ -124,7 +124,7 @@ def theorem(trainer: Trainer, question: Question) -> Prediction:
     """The limit of the theorem that covers the compressor, with constants from a short descent."""
     looked = _looked(trainer)
     constants, *_ = constants_of(trainer.workers, looked)
-    limit = theory.limit(trainer.workers, constants, [point for point in looked.points if point.descent])
+    limit = theory.limit(constants, [point for point in looked.points if point.descent])
     require(limit.constant is not None, f"the theorem has no answer: {limit.reason}.")
     return _blow_up(limit.constant)
 

@@ -11,6 +11,7 @@ from rich.console import Console, Group
 from stablestep.claim import plain
 from stablestep.errors import InvalidInput
 from stablestep.estimate import AffineVariance, Estimate, Smoothness, Tail
+from stablestep.files import write_files
 from stablestep.stability.start_point import CriticalStep
 from stablestep.theorem import Constants
 from stablestep.torch.survey import picture, table
@@ -104,9 +105,6 @@ class SurveyReport:
         if chosen.constant is None or chosen.normalized is None:
             return f"No step by {self.predictor}: {chosen.reason}."
         steps = f"constant {table.step(chosen.constant)}, η0 of rule.LocalNorms {table.step(chosen.normalized)}"
-        if self.predictor == "rollouts":
-            horizon = chosen.constant.details["steps"]
-            return f"Steps at which half of the runs fail within {horizon} steps: {steps}. Stay below: {table.tenth(chosen)}."
         return f"Largest stable steps by {self.predictor}: {steps}."
 
     @property
@@ -162,7 +160,7 @@ class SurveyReport:
         Raises:
             InvalidInput: if the file cannot be written.
         """
-        return _written(Path(path), json.dumps(self.to_dict(), indent=1, ensure_ascii=False).encode())
+        return written(Path(path), json.dumps(self.to_dict(), indent=1, ensure_ascii=False).encode())
 
     def plot(self, path: Path | str) -> Path:
         """Draw curvature against gradient norm with the fitted line, noise against gradient norm, and the tail, into a png, svg or pdf.
@@ -176,7 +174,7 @@ class SurveyReport:
         if kind not in drawn.canvas.get_supported_filetypes():
             raise InvalidInput(f'path is "{path}", but pictures end in .png, .svg or .pdf.')
         drawn.savefig(buffer, format=kind, dpi=150)
-        return _written(path, buffer.getvalue())
+        return written(path, buffer.getvalue())
 
     def __rich__(self) -> Group:
         return Group(table.constants(self), table.limits(self), table.links(self), self.verdict)
@@ -199,9 +197,14 @@ def _vars(found: CriticalStep | None) -> dict[str, Any] | None:
     return None if found is None else vars(found)
 
 
-def _written(path: Path, content: bytes) -> Path:
+def written(path: Path, content: bytes) -> Path:
+    """Write a file whole.
+
+    Raises:
+        InvalidInput: if it cannot be written.
+    """
     try:
-        path.write_bytes(content)
+        write_files({path: content})
     except OSError as error:
         raise InvalidInput(f'"{path}" cannot be written: {error.strerror}. Choose a folder that exists.') from error
     return path

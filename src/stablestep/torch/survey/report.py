@@ -19,7 +19,7 @@ from stablestep.torch.survey.points import Point, Survey, look_around
 from stablestep.torch.survey.workers import Workers
 from stablestep.torch.wire.randomness import mixed
 
-PREDICTORS = ("rollouts", "one-step-log", "loss-model", "theorem")
+PREDICTORS = ("one-step-log", "loss-model", "theorem")
 
 
 def survey(
@@ -32,13 +32,12 @@ def survey(
     seed: int = 0,
     vote: str = "mean",
     min_numel: int = 0,
-    predictor: str = "rollouts",
-    steps: int = 100,
+    predictor: str = "theorem",
     points: int = 12,
     lr: float | None = None,
     link: float | None = None,
 ) -> SurveyReport:
-    """Advice for `agents` workers that train `model` by plain SGD from where it stands.
+    """The constants of the theory, for `agents` workers that train `model` by plain SGD from where it stands.
 
     It looks at a short descent of a copy (your model, its buffers and the global random state stay as they are): gradients of all batches
     at each point give ‖∇f‖, the noise and its tail; Hessian-vector products give the curvature (where a model has none, differences of
@@ -50,9 +49,7 @@ def survey(
         batches: at least 8 batches, each as large as one worker's in one step; 64 of them are kept.
         agents: N.
         compressor, mask, seed, vote, min_numel: as of `HookState`; no compression by default.
-        predictor: which largest step the advice rests on. "rollouts" runs short trainings, some twenty without normalization and twenty
-            with it; the others, always there, cost little: "one-step-log", "loss-model", "theorem".
-        steps: of each short training. What goes wrong only later it does not see.
+        predictor: whose largest step `step` and `eta0` are: "theorem", "loss-model" or "one-step-log"; to train with a step use `probe`.
         points: how many the survey looks at.
         lr: a step you have in mind, for the ω that it allows.
         link: bit/s of each worker's link. By default it is measured where a process group is initialised (all workers have to call
@@ -71,22 +68,20 @@ def survey(
     """
     if predictor not in PREDICTORS:
         raise InvalidInput(f'there is no predictor "{predictor}". {nearest(predictor, PREDICTORS)}')
-    steps, points, lr = whole("steps", steps, 5), whole("points", points, 6), None if lr is None else positive("lr", lr)
+    points, lr = whole("points", points, 6), None if lr is None else positive("lr", lr)
     checked_rate(link)
     settings = Settings(Identity() if compressor is None else compressor, mask, seed, vote, min_numel)
     require(
         not settings.remembers,
-        f"{settings.compressor.name} remembers, but a survey looks at single messages; survey what is inside, or use probe(…).",
+        f"{settings.compressor.name} remembers, but a survey looks at single messages; survey what is inside, or use probe.",
     )
     with torch.enable_grad(), torch.random.fork_rng():
         workers = Workers(Landscape(model, loss, batches), settings, agents)
         torch.manual_seed(mixed(settings.seed))
-        return _advice(workers, predictor, steps, points, lr, link)
+        return _advice(workers, predictor, points, lr, link)
 
 
-def _advice(
-    workers: Workers, predictor: str, steps: int, points: int, lr: float | None, link: float | None
-) -> SurveyReport:
+def _advice(workers: Workers, predictor: str, points: int, lr: float | None, link: float | None) -> SurveyReport:
     found = look_around(workers, points)
     _check(found)
     constants, smooth, spread, heavy = constants_of(workers, found)
@@ -102,10 +97,10 @@ def _advice(
         tail=heavy,
         omega=_omega(found.points),
         stated_omega=workers.omega if workers.unbiased else None,
-        limits=(*limits(workers, found, predictor, steps), theory.limit(workers, constants, descent)),
+        limits=(*limits(workers, found), theory.limit(constants, descent)),
         predictor=predictor,
         constants=constants,
-        normalization=theory.normalization(workers, constants),
+        normalization=theory.normalization(constants),
         bearable_omega=theory.bearable(workers, constants, here),
         omega_at_lr=None if lr is None else theory.allowing(workers, constants, here, lr),
         links=tuple(links(step_cost(workers), link if link is not None else measured_rate(workers))),

@@ -8,13 +8,10 @@ from stablestep.errors import InvalidInput
 from stablestep.estimate import AffineVariance, Smoothness, Tail, scales
 from stablestep.stability.start_point import formula
 from stablestep.theorem import Constants, result
+from stablestep.theorem.covering import covering
 from stablestep.torch.survey.found import Limit
 from stablestep.torch.survey.points import Point, Survey
 from stablestep.torch.survey.workers import Workers
-
-
-def _name(workers: Workers) -> str:
-    return "4.3" if workers.signs else "4.2"
 
 
 def constants(
@@ -47,29 +44,25 @@ def _scales(found: Survey, heavy: Tail | None) -> dict[str, Any]:
     return {"nu": nu, "scale_min": low, "scale_max": high}
 
 
-def limit(workers: Workers, c: Constants | None, descent: list[Point]) -> Limit:
+def limit(c: Constants | None, descent: list[Point]) -> Limit:
     """The theorem's limit where the gradient on the descent is largest, and the η0 that keeps it at every point; or why there is none."""
     if c is None:
         return Limit("theorem", None, None, "no theorem covers a biased compressor")
     try:
-        steps = [_step(workers, c, point.gradient_norm) for point in descent]
+        at = covering(c)
+        steps = [at.edge(c, point.gradient_norm) for point in descent]
     except InvalidInput as error:
         return Limit("theorem", None, None, str(error))
-    definition = f"the largest step that {result(_name(workers)).reference} allows on the descent (ε → 1)"
+    definition = f"the largest step that {at.reference} allows on the descent (ε → 1)"
     normalized = min(step * (1 + point.mean_norm) for step, point in zip(steps, descent))
     constant, eta0 = (formula(step, "theorem", definition, 0) for step in (min(steps), normalized))
     return Limit("theorem", constant, eta0)
 
 
-def _step(workers: Workers, c: Constants, norm: float) -> float:
-    at = result(_name(workers))
-    return at.step_limit(c, norm, None) if workers.signs else 2 * at.step_limit(c, norm, 0.5)
-
-
-def normalization(workers: Workers, c: Constants | None) -> tuple[float, float] | None:
+def normalization(c: Constants | None) -> tuple[float, float] | None:
     """(a, b) of the safe step 1/(a + b‖∇f‖) at ε = ½, if there is one."""
     try:
-        return None if c is None else result(_name(workers)).normalization(c, 0.5)
+        return None if c is None else covering(c).normalization(c, 0.5)
     except (InvalidInput, ZeroDivisionError):
         return None
 
@@ -90,5 +83,5 @@ def _inverse(workers: Workers, c: Constants | None, norm: float) -> tuple[float,
     """1/limit = offset + growth · ω, as ε → 1; no growth where ω means nothing."""
     if c is None or workers.signs:
         return 0.0, 0.0
-    none, one = (1 / _step(workers, replace(c, omega=omega), norm) for omega in (0.0, 1.0))
+    none, one = (1 / result("4.2").edge(replace(c, omega=omega), norm) for omega in (0.0, 1.0))
     return none, one - none

@@ -6,8 +6,8 @@ from stablestep.compressor.feedback import Wrapper
 from stablestep.errors import InvalidInput, one_of, require
 from stablestep.torch.wire.biased import MajorityCodec, ScaledSignCodec, SignCodec, TopKCodec
 from stablestep.torch.wire.codec import Codec
-from stablestep.torch.wire.memory import STAGES
 from stablestep.torch.wire.masks import BernoulliCodec, DenseCodec, RandKCodec
+from stablestep.torch.wire.memory import STAGES
 from stablestep.torch.wire.rounding import NaturalCodec, QSGDCodec, TernGradCodec
 
 VOTES = ("mean", "majority")
