@@ -12,11 +12,14 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.edges.cell import cells as cells_of
 from benchmarks.edges.figure import draw
 from benchmarks.edges.fit import bare, families, key, members
 from benchmarks.edges.held_out import outcomes, rows_without, widths
+from benchmarks.edges.page import page
 from benchmarks.edges.predictors import TABLE, Answer, Case
 from benchmarks.edges.store import FOLDER, Store
+from benchmarks.edges.tasks import TASKS
 from benchmarks.edges.truth import Truth
 from benchmarks.edges.write import origin, write
 from stablestep.reproduce.sections import training
@@ -134,7 +137,7 @@ def board(truths: Sequence[Truth]) -> dict[str, Any]:
     found = {family: {name: summary(some) for name, some in mine.items()} for family, mine in by_family.items()}
     together = {name: [one for mine in by_family.values() for one in mine[name]] for name in TABLE}
     everything = {"all": {name: summary(some) for name, some in together.items()}} | found
-    return origin() | {"cells": len(truths), "families": everything}
+    return origin() | {"cells": len(truths), "of": len(list(cells_of(list(TASKS)))), "families": everything}
 
 
 def table(found: dict[str, dict[str, Any]], title: str) -> Table:
@@ -198,6 +201,7 @@ def record(truths: Sequence[Truth]) -> None:
     found = board(truths)
     write(BOARD, found)
     draw(found)
+    page(found)
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def run(context: Context) -> Section:
         paragraphs=[
             *WORDS,
             f"These numbers were not made by this run: they were recorded on {record['date']} by {record['command']}, from "
-            f"{record['cells']} sweeps.",
+            f"{record['cells']} of {record['of']} sweeps.",
         ],
         figures=[Figure("training-predicted", profiles(record), caption)],
         tables=[table(record, family) for family in record["families"]],

@@ -92,5 +92,5 @@ def parsed(written: Mapping[str, Any]) -> Row:
 
 
 def _line(written: Mapping[str, Any]) -> Line:
-    arrays = (tuple(written[name]) for name in ("centre", "scale", "weights"))
-    return Line(*arrays, *(float(written[name]) for name in ("offset", "spread", "far")))
+    centre, scale, weights = (tuple(written[name]) for name in ("centre", "scale", "weights"))
+    return Line(centre, scale, weights, written["offset"], written["spread"], written["far"])

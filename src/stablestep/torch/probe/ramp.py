@@ -53,8 +53,8 @@ class Ramp:
     is still negligible the first ten losses show the noise between batches, which both rules make room for.
 
     >>> ramp = Ramp(horizon=100, start=-5.0)
-    >>> [ramp.add(loss) for loss in [1.0] * 5 + [2.0, 3.0]][-2:]
-    [True, True]
+    >>> [ramp.add(loss) for loss in [1.0] * 12 + [1.5, 2.0]][-2:]
+    [False, True]
     """
 
     def __init__(self, horizon: int, start: float):
