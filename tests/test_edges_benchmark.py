@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.edges.cell import METHODS, Cell, cells
 from benchmarks.edges.fit import held_out, line
+from benchmarks.edges.measure import chosen, measure_all
 from benchmarks.edges.optimizers import OPTIMIZERS
 from benchmarks.edges.predictors import TABLE, Answer, Case, finders
 from benchmarks.edges.ramps import finder_steps, ramps
@@ -137,6 +138,19 @@ def test_a_store_gives_back_what_was_written(truth, tmp_path):
     np.testing.assert_allclose(again.runs.logs, truth.record.runs.logs)
     np.testing.assert_allclose(again.runs.tails, truth.record.runs.tails, rtol=1e-5)
     np.testing.assert_allclose(again.starts, truth.record.starts)
+
+
+def test_what_was_measured_is_not_measured_again(truth, tmp_path):
+    store = Store(tmp_path)
+    store.write(truth.record)
+    measure_all([truth.cell], store, processes=1, report=lambda *seen: pytest.fail("it was measured again"))
+
+
+def test_cells_are_chosen_by_patterns():
+    names = {cell.name for cell in chosen(list(TASKS), ["tanh-*-own-99-4-100", "relu-sgd-qsgd-*"], quick=False)}
+    assert names == {f"tanh-{name}-own-99-4-100" for name in ("sgd", "momentum", "adam")} | {"relu-sgd-qsgd-2-4-100"}
+    few, everything = (chosen(list(TASKS), [], quick) for quick in (True, False))
+    assert 0 < len(few) < len(everything) / 5 and set(few) < set(everything)
 
 
 def linear_truth(task, offset, generator):

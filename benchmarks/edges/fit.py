@@ -72,9 +72,9 @@ def key(truth: Truth) -> tuple:
     return truth.cell.task, truth.cell.optimizer, truth.cell.agents, truth.cell.horizon
 
 
-def row(truths: Sequence[Truth], family: str, widths: Any, honest: bool = True) -> Row:
-    """Of a family, from its members; `honest` costs a fit for each task, for the spreads."""
-    lines = {name: line(truths, name, held_out(truths, name) if honest and name in EDGES else None) for name in EDGES}
+def row(truths: Sequence[Truth], widths: Any) -> Row:
+    """Of a family, from its members; the spreads of its lines are those on tasks that were left out."""
+    lines = {name: line(truths, name, held_out(truths, name)) for name in EDGES}
     spikes = [run.blown for truth in truths for run in truth.record.runs.read if run.spiked]
     starts = [
         truth.record.starts.mean() - np.log(first_step(truth.cell.family, truth.record.scale, truth.record.noise))

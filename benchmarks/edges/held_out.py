@@ -19,7 +19,7 @@ UNIT = {name: {"ramp": 1.0, "runs": 1.0} for name in EDGES}
 def rows_without(truths: Sequence[Truth], family: str) -> dict[str, Row]:
     """For each task a row that has not seen it."""
     mine = members(truths, family)
-    return {task: row([one for one in mine if one.cell.task != task], family, UNIT) for task in tasks(mine)}
+    return {task: row([one for one in mine if one.cell.task != task], UNIT) for task in tasks(mine)}
 
 
 def tasks(truths: Iterable[Truth]) -> list[str]:
@@ -53,14 +53,4 @@ def calibrated(truths: Sequence[Truth], family: str) -> Row:
     mine, without = members(truths, family), rows_without(truths, family)
     quick = outcomes(mine, without, BUDGETS["quick"])
     full = outcomes(mine, without, BUDGETS["default"])
-    return replace(row(mine, family, UNIT), widths=widths(quick, full))
-
-
-def covered(found: Sequence[Outcome], name: str) -> float:
-    """How many intervals hold the truth, where each one's width comes from the other tasks."""
-    hits = []
-    for task in tasks(one.truth for one in found):
-        inside = [one for one in found if one.truth.cell.task == task]
-        wide = width([one for one in found if one.truth.cell.task != task], name)
-        hits += [abs(one.error(name)) <= wide * one.spreads[name] for one in inside]
-    return float(np.mean(hits))
+    return replace(row(mine, UNIT), widths=widths(quick, full))

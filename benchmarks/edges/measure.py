@@ -32,6 +32,8 @@ def chosen(tasks: Sequence[str], only: Sequence[str], quick: bool) -> list[Cell]
 def measure_all(wanted: Sequence[Cell], store: Store, processes: int, report) -> None:
     """Whatever the store lacks; `report(done, of, cell, seconds)` is called after each."""
     missing = [cell for cell in wanted if cell not in store]
+    if not missing:
+        return
     with get_context("spawn").Pool(processes, _prepare, (str(store.folder),)) as pool:
         for done, (cell, seconds) in enumerate(pool.imap_unordered(_one, missing), 1):
             report(done, len(missing), cell, seconds)

@@ -1,6 +1,5 @@
 """What a cell's runs say: its edges and best step, with their errors, and what a step costs."""
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -76,8 +75,3 @@ class Truth:
         logs, tails = self._curve
         best = self.record.runs.best()[2]
         return max(0.0, (float(np.interp(log_step, logs, tails)) - best) / max(1 - best, 1e-6))
-
-
-def off(log_ratio: float) -> float:
-    """max(predicted/true, true/predicted)."""
-    return math.exp(abs(log_ratio))

@@ -156,6 +156,16 @@ def test_the_belief_is_bayes(seed):
         assert_mean(np.array(scaled) + 0.5, 0.0)
 
 
+def test_what_blows_up_is_above_the_useful_edge(generator):
+    found = probed(generator)[0]
+    for log_step in (-4.0, -3.5, -3.0):
+        found.beliefs["blow_up"].add(log_step, True)
+    assert found.beliefs["blow_up"].median < found.beliefs["useful"].median
+    assert (
+        found.edge("blow_up") == found.edge("useful").above(found.edge("blow_up")) and found.edge("blow_up").step > 0.2
+    )
+
+
 def test_runs_on_one_side_go_further_and_further():
     belief, places = Belief(Guess(0.0, 0.1, 0.2)), []
     for _ in range(4):

@@ -14,8 +14,6 @@ from rich.table import Table
 from stablestep.claim import plain
 from stablestep.torch.survey.found import written
 
-STATUSES = ("bracketed", "ramp only", "interrupted", "predicted")
-
 
 @dataclass(frozen=True)
 class Edge:
@@ -33,6 +31,10 @@ class Edge:
         True
         """
         return cls(math.exp(centre), math.exp(centre - half), math.exp(centre + half))
+
+    def above(self, other: "Edge") -> "Edge":
+        """At least the other one, at every end."""
+        return Edge(max(self.step, other.step), max(self.low, other.low), max(self.high, other.high))
 
     def __str__(self) -> str:
         return f"{self.step:.3g} ({self.low:.3g} to {self.high:.3g})"

@@ -138,9 +138,10 @@ class Search:
         return 0 if useful is None else len(useful.ups) + len(useful.downs)
 
     def edge(self, name: str) -> Edge:
-        """Of the belief, with an interval of 90 %."""
+        """Of the belief, with an interval of 90 %; what blows up is above the useful edge, whatever the beliefs say."""
         belief, width = self.beliefs[name], self.row.widths[name]["runs" if self.runs else "ramp"]
-        return Edge.of(belief.median, width * belief.spread)
+        found = Edge.of(belief.median, width * belief.spread)
+        return found.above(self.edge("useful")) if name == "blow_up" else found
 
     def best_edge(self) -> Edge:
         """The step with the lowest loss at the end, by the ramp alone."""
