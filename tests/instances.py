@@ -19,6 +19,7 @@ from stablestep.compressor import (
     ErrorFeedback,
     Identity,
     LocalClip,
+    LowRank,
     Momentum,
     NaturalCompression,
     RandK,
@@ -65,6 +66,7 @@ REMEMBERING = {
     "ef21-warm": EF21(RandK(1, scaled=False), warm=True),
     "signum": Momentum(Sign(), beta=0.9),
     "ef21-momentum": Momentum(EF21(TopK(1), warm=True), beta=0.9, warm=True),
+    "low-rank": LowRank(rank=1),
     "clipped-feedback": LocalClip(ErrorFeedback(TopK(1)), threshold=2.0),
 }
 COMPRESSORS = MEMORYLESS | REMEMBERING

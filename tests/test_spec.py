@@ -368,6 +368,7 @@ WHOLE = {
     "k": [{"agents": f'compressor = {{{{ type = "{name}", k = {{}} }}}}'} for name in ("TopK", "RandK")],
     "block": [{"agents": 'compressor = {{ type = "RandK", fraction = 0.5, block = {} }}'}],
     "levels": [{"agents": 'compressor = {{ type = "QSGD", levels = {} }}'}],
+    "rank": [{"agents": 'compressor = {{ type = "LowRank", rank = {} }}'}],
     "batch_size": [{"agents": 'noise = {{ type = "Minibatch", batch_size = {} }}'}],
     "count": [{"agents": "count = {}"}],
 }

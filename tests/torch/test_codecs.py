@@ -96,8 +96,9 @@ def test_a_bad_gradient_has_the_usual_length(name, bad):
 
 def test_every_public_compressor_is_sent_or_refused():
     """A new compressor is neither until it has a codec in the registry and a row here, or a row among the wrappers."""
-    known, rows = set(CODECS), {type(compressor) for compressor in ALL.values()}
-    unsent = public(c) - known - set(STAGES) - {type(compressor) for compressor in WRAPPERS.values()}
+    two_rounds = {c.LowRank}  # in test_low_rank.py
+    known, rows = set(CODECS) - two_rounds, {type(compressor) for compressor in ALL.values()}
+    unsent = public(c) - set(CODECS) - set(STAGES) - {type(compressor) for compressor in WRAPPERS.values()}
     assert not unsent, f"no codec in torch/wire/registry.py, and no row in WRAPPERS of this file: {named(unsent)}"
     assert not known - rows, f"a codec, but no row in UNBIASED or BIASED of this file: {named(known - rows)}"
     assert rows == known

@@ -16,8 +16,7 @@ from stablestep.torch import HookState, register, rule
 from stablestep.torch.exchange import norms
 from stablestep.torch.exchange.layout import layout
 from stablestep.torch.exchange.roster import Roster
-from stablestep.torch.wire.masks import smallest
-from stablestep.torch.wire.randomness import drawer
+from stablestep.torch.wire.randomness import drawer, smallest
 from tests.torch.models import arrived
 
 
@@ -83,7 +82,7 @@ def test_roster():
         roster.expect([3, 5])
     late = Roster()
     late.expect([3, 4])
-    late.check([second, first])
+    late.check([second], [second, first])
     late.number(first)
     with pytest.raises(InvalidInput, match="it has 2 of 3, 4 entries, but the model has 1 of 3"):
         late.complete()

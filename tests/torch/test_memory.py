@@ -39,10 +39,10 @@ MEMORIES = {
 class Torch:
     """The workers of one tensor without processes: their memories, and the mean message as the hook makes it."""
 
-    def __init__(self, compressor, workers, seed, shared=False, scale=1.0):
+    def __init__(self, compressor, workers, seed, shared=False, scale=1.0, uniforms=False):
         self.settings = Settings(compressor, "shared" if shared else "own", seed)
-        self.workers, self.scale, self.step = workers, scale, 0
-        self.kept = [None] * workers
+        self.workers, self.scale, self.step, self.number = workers, scale, 0, 0
+        self.kept, self.uniforms = [None] * workers, uniforms  # whether masks come from uniforms, as in JAX
 
     def message(self, gradients):
         """The mean message of these gradients, and every worker's own messages in flight."""
@@ -50,7 +50,8 @@ class Torch:
         codec, chain = self.settings.coding_for(torch.nn.Parameter(gradients[0]), begun=self.kept[0] is not None)
 
         def draw(worker):
-            return drawer(gradients[0], self.settings.seed, self.step, 0, worker)
+            stream = drawer(gradients[0], self.settings.seed, self.step, self.number, worker)
+            return stream.__call__ if self.uniforms else stream
 
         channel = Channel(codec, self.workers, self.settings.shared, draw)
         going = [sent(channel, flat, rank, self.scale, chain, self.kept[rank]) for rank, flat in enumerate(flats)]
@@ -95,7 +96,7 @@ def normal(seed, *shape, dtype=torch.float64):
 @pytest.mark.parametrize("name", MEMORIES)
 def test_equal_to_jax(name, dim, dtype, scale, seed):
     gradients = normal(seed, 6, 3, dim, dtype=dtype)
-    workers = Torch(MEMORIES[name], 3, seed, scale=scale)
+    workers = Torch(MEMORIES[name], 3, seed, scale=scale, uniforms=True)
     found = np.array([workers.exchange(now.unbind()).numpy() for now in gradients])
     wanted = in_jax(MEMORIES[name], gradients, seed)
     tolerance = 1e-11 if dtype == torch.float64 else 2e-5
@@ -105,7 +106,7 @@ def test_equal_to_jax(name, dim, dtype, scale, seed):
 
 def test_a_shared_mask_is_the_same_for_all(seed):
     gradients, chosen = normal(seed, 5, 3, 64), c.EF21(c.RandK(k=8, scaled=False))
-    workers = Torch(chosen, 3, seed, shared=True)
+    workers = Torch(chosen, 3, seed, shared=True, uniforms=True)
     found = np.array([workers.exchange(now.unbind()).numpy() for now in gradients])
     np.testing.assert_allclose(found, in_jax(chosen, gradients, seed, shared=True), rtol=1e-12, atol=1e-12)
 

@@ -250,10 +250,13 @@ def a_grad_scaler_changes_nothing(rank, workers, folder):
 
 
 def a_hidden_grad_scaler_is_found(rank, workers, folder):
-    for options in ({}, {"gradient_as_bucket_view": True}):
-        run, scaler = Run(c.RandK(k=1), "own", **options), torch.amp.GradScaler("cpu", init_scale=2.0**10)
+    for scale in (2.0**10, 1000.0):
+        run, scaler = Run(c.RandK(k=1), "own"), torch.amp.GradScaler("cpu", init_scale=scale)
         scaler.scale(loss(run.model, batch(rank, 0, torch.float32))).backward()
-        with pytest.raises(InvalidInput, match=r"divided by 1024 after the hook.*scaler=scaler"):
+        if scale == 1000:
+            scaler.unscale_(run.optimizer)
+            torch.nn.utils.clip_grad_norm_(run.model.parameters(), 0.1)
+        with pytest.raises(InvalidInput, match=r"a GradScaler divides.*scaler=scaler"):
             scaler.step(run.optimizer)
 
 

@@ -8,6 +8,7 @@ one message with 32-bit floats; `shared` masks need no indices.
 from stablestep.compressor.base import Compressor, Identity
 from stablestep.compressor.biased import ScaledSign, Sign, TopK
 from stablestep.compressor.feedback import EF21, ErrorFeedback, LocalClip, Momentum
+from stablestep.compressor.low_rank import LowRank
 from stablestep.compressor.masks import RandK, RandomSparsification
 from stablestep.compressor.rounding import QSGD, NaturalCompression, TernGrad
 
@@ -18,6 +19,7 @@ __all__ = [
     "ErrorFeedback",
     "Identity",
     "LocalClip",
+    "LowRank",
     "Momentum",
     "NaturalCompression",
     "RandK",

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from stablestep.compressor.base import FLOAT, Compressor, Vector, diagonal
 from stablestep.errors import checked, whole
+from stablestep.norms import norm
 
 
 class Dithering(Compressor):
@@ -53,7 +54,7 @@ class QSGD(Dithering):
     levels: int = eqx.field(static=True, converter=checked(whole, "levels"))
 
     def grid(self, gradient):
-        gap = jnp.sqrt(jnp.sum(gradient * gradient)) / self.levels
+        gap = norm(gradient) / self.levels
         # The largest coordinate may reach the last level by rounding; it stays there.
         level = jnp.minimum(jnp.floor(jnp.abs(gradient) / jnp.where(gap > 0, gap, 1)), self.levels)
         return level * gap, jnp.broadcast_to(gap, gradient.shape)

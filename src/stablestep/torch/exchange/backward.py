@@ -5,18 +5,18 @@ import torch.distributed as dist
 
 from stablestep.errors import require
 from stablestep.torch.exchange import norms
+from stablestep.torch.exchange.encode import Encoder
 from stablestep.torch.exchange.group import SentGroup, send
 from stablestep.torch.exchange.layout import layout
-from stablestep.torch.exchange.parameter import SentParameter, sent
+from stablestep.torch.exchange.matrix import SentMatrix, seconds
+from stablestep.torch.exchange.parameter import SentParameter, zero_or_nan
 from stablestep.torch.exchange.run import Run
 from stablestep.torch.exchange.settings import Settings
-from stablestep.torch.wire.codec import squared_norm
-from stablestep.torch.wire.randomness import Draw, drawer
-from stablestep.torch.wire.transmit import Channel
 
 Tensor = torch.Tensor
 Future = torch.futures.Future
 Bucket = dist.GradBucket  # pyright: ignore[reportPrivateImportUsage]
+_OTHER = "the model has other parameters than in its first backward; use a new HookState for each DDP model."
 
 
 class Backward:
@@ -35,17 +35,38 @@ class Backward:
         self.settings, self.run, self.scale = settings, run, scale
         run.meter.begin(scale)
         run.memories.settle()
-        self.step = run.meter.exchanges
+        self.encode = Encoder(settings, run, scale, run.meter.exchanges)
         self.flats: dict[Tensor, Tensor] = {}
+        self.buckets: dict[int, list[Tensor]] = {}
         self.groups: list[SentGroup] = []
+        self.factors: list[SentGroup] = []  # the second rounds of matrices
         self.sent: dict[int, SentParameter] = {}
         self.gates: list[tuple[Future, Tensor]] = []
         self.error: Exception | None = None
+        self.ended = False
+
+    def is_over(self, bucket: Bucket) -> bool:
+        """Whether this bucket begins another backward, also where this one broke off.
+
+        Raises:
+            InvalidInput: if DDP does not number its buckets, as with static_graph in the first backward.
+        """
+        if bucket.index() > 0:
+            return False
+        parameters = bucket.parameters()
+        require(
+            self.ended or not parameters or parameters[0] in self.flats,
+            "with static_graph=True and parameters of several types DDP does not tell which bucket is the last one in the first backward; "
+            "leave static_graph out, or make all parameters of one type.",
+        )
+        return True
 
     def add(self, bucket: Bucket) -> Future:
         """One more bucket."""
+        self._check_known(bucket.parameters())
+        self.buckets[bucket.index()] = bucket.parameters()
         for parameter, flat in _flats(bucket):
-            self.run.roster.number(parameter)
+            self.run.earlier.take(parameter, flat)
             self.flats[parameter] = flat
         return self._end(bucket.buffer()) if bucket.is_last() else self._later(bucket.buffer())
 
@@ -61,17 +82,23 @@ class Backward:
         return gate.value()
 
     def _end(self, buffer: Tensor) -> Future:
-        self.run.roster.complete()
-        self._check_groups()
-        self.run.groups = self.run.groups or layout(self.run.roster.parameters, self.settings.group_bytes)
+        self.ended = True
+        if not self.run.groups:
+            self._begin_run()
+        require(len(self.flats) == len(self.run.roster.parameters), _OTHER)
         self._send_ready()
-        futures = [group.future for group in self.groups]
+        self._send_factors()
+        futures = [group.future for group in (*self.groups, *self.factors)]
 
         def finish(done: Future) -> Tensor:
             try:
                 for future in (done, *futures):
                     future.value()
-                self._measure()
+                tails = self.groups[-1].tails()
+                if self.settings.remembers:
+                    self._clear_unused(tails)
+                self.run.earlier.give_back()
+                self._measure(tails)
                 buffer.add_(self.run.meter.poison.to(buffer.dtype))
             except Exception as error:
                 self.error = error
@@ -82,60 +109,58 @@ class Backward:
 
         return _joined(futures, buffer).then(finish)
 
-    def _check_groups(self) -> None:
-        require(
-            not self.run.groups or len(self.flats) == sum(map(len, self.run.groups)),
-            "the model has other parameters than in its first backward; use a new HookState for each DDP model.",
-        )
+    def _begin_run(self) -> None:
+        """The first backward has shown all parameters."""
+        self.run.roster.enrol([self.buckets[index] for index in sorted(self.buckets)])
+        self.run.groups = layout(self.run.roster.parameters, self.settings.group_bytes)
+
+    def _check_known(self, parameters: list[Tensor]) -> None:
+        require(not self.run.groups or self.run.roster.knows(parameters), _OTHER)
 
     def _send_ready(self) -> None:
         meter = self.run.meter
         for group in self.run.groups[len(self.groups) :]:
             if not all(parameter in self.flats for parameter in group):
                 return
-            own = {self.run.roster.number(parameter): self._sent(parameter) for parameter in group}
+            own = {
+                self.run.roster.number(parameter): self.encode(parameter, self.flats[parameter]) for parameter in group
+            }
             self.sent |= own
             meter.gradient([one.square for one in own.values()])
             last = len(self.groups) == len(self.run.groups) - 1
-            going = send(self.run, list(own.values()), self._tail() if last else None)
-            meter.sent(going.nbytes, going.copies)
-            self.groups.append(going)
+            self.groups.append(send(self.run, list(own.values()), self._tail() if last else None))
+
+    def _send_factors(self) -> None:
+        """Second rounds. Waiting is safe in the body of the last hook only: inside a future's callback gloo would hang."""
+        for group, going in zip(self.run.groups, self.groups):
+            own = [self.sent[self.run.roster.number(parameter)] for parameter in group]
+            if any(isinstance(one, SentMatrix) for one in own):
+                going.future.wait()
+                self.factors.append(send(self.run, seconds(own), None))
 
     def _tail(self) -> Tensor:
-        norm = self.run.meter.local_norm
+        meter, earlier = self.run.meter, self.run.earlier
+        # What an earlier message is part of is at most as large as the sum of both norms.
+        norm = meter.local_norm + meter.norms[self.run.rank] if earlier.added_to else meter.local_norm
         if not self.settings.remembers:
             return norms.tail(norm)
         squares = [self.sent[number].square.to(norm.device) for number in range(len(self.sent))]
         return norms.tail(norm, torch.stack(squares) != 0)
 
-    def _sent(self, parameter: Tensor) -> SentParameter:
-        flat, number = self.flats[parameter], self.run.roster.number(parameter)
-        kept = self.run.memories.of(number, flat)
-        codec, chain = self.settings.coding_for(parameter, begun=kept is not None)
-
-        def draw(worker: int | None) -> Draw:
-            return drawer(flat, self.settings.seed, self.step, number, worker)
-
-        channel = Channel(codec, self.run.workers, self.settings.shared, draw)
-        return sent(channel, flat, self.run.rank, self.scale, chain, kept)
-
-    def _measure(self) -> None:
-        """All messages have arrived."""
-        meter, sent, tails = self.run.meter, self.sent.values(), self.groups[-1].tails()
-        if self.settings.remembers:
-            self._remember(tails)
-        if meter.watch:
-            meter.message_square = torch.stack([squared_norm(one.flat) for one in sent]).sum()
-        lost = [one.lost for one in sent if one.lost is not None]
-        meter.end(norms.norms(tails), lost, [one.sending.square for one in sent])
-
-    def _remember(self, tails: Tensor) -> None:
-        """Keep the new memories of parameters that took part; the others have no message."""
-        took_part = norms.used(tails, len(self.sent))
-        for number, here in enumerate(took_part.unbind()):
+    def _clear_unused(self, tails: Tensor) -> None:
+        """A parameter whose gradient is 0 on all workers has no message: DDP would drop it, and a memory would lose it."""
+        for number, here in enumerate(norms.used(tails, len(self.sent)).unbind()):
             _clear(self.sent[number].flat, here)
-        finite = norms.norms(tails).isfinite().all()
-        self.run.memories.commit({number: one.sending for number, one in self.sent.items()}, took_part & finite)
+
+    def _measure(self, tails: Tensor) -> None:
+        """All messages have arrived; those beyond the range of their type spoil the norms, so that all workers skip the step."""
+        sent = self.sent.values()
+        found = norms.norms(tails) + torch.stack([zero_or_nan(one.flat) for one in sent if len(one.flat)]).sum()
+        if self.settings.remembers:
+            counts = norms.used(tails, len(sent)) & found.isfinite().all()
+            self.run.memories.commit({number: one.sending for number, one in self.sent.items()}, counts)
+        lost = [one.lost for one in sent if one.lost is not None]
+        self.run.meter.end(found, lost, [one.sending.square for one in sent])
 
     def _open_gates(self) -> None:
         # Also after an error: DDP waits for the first bucket first, and would wait for ever.

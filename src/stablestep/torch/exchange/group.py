@@ -25,7 +25,6 @@ class SentGroup:
     Attributes:
         future: ends when the mean messages are in the parameters.
         summed: whether an all-reduce carries it.
-        nbytes: of this worker's payload.
         received: what the collective fills: the sum, or all workers' rows.
         workers: N.
         ending: the number of bytes that end each worker's payload, for `norms`.
@@ -33,15 +32,9 @@ class SentGroup:
 
     future: Future
     summed: bool
-    nbytes: int
     received: Tensor
     workers: int
     ending: int
-
-    @property
-    def copies(self) -> float:
-        """How often the payload crosses this worker's link."""
-        return copies(self.summed, self.workers)
 
     def tails(self) -> Tensor:
         """The bytes [N, bytes] that ended the payloads, once the future has ended."""
@@ -55,7 +48,7 @@ def send(run: Run, sent: Sequence[SentParameter], tail: Tensor | None) -> SentGr
 
     Results are read from tensors of our own.
     """
-    summed = all(one.channel.summed for one in sent)
+    summed = bool(sent) and all(one.channel.summed for one in sent)
     with network():
         work, payload, received = (_send_sum if summed else _send_rows)(run, sent, tail)
 
@@ -66,7 +59,8 @@ def send(run: Run, sent: Sequence[SentParameter], tail: Tensor | None) -> SentGr
         return received  # a tensor, so that a GPU's future knows when the kernels above are done
 
     ending = 0 if tail is None else len(tail)
-    return SentGroup(work.get_future().then(finish), summed, payload.nbytes, received, run.workers, ending)
+    run.meter.sent(payload.nbytes, copies(summed, run.workers))
+    return SentGroup(work.get_future().then(finish), summed, received, run.workers, ending)
 
 
 @contextmanager

@@ -1,14 +1,15 @@
 """What the hook remembers of each parameter, by its number: made beside the old memory, and kept only if the exchange counts."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 
-from stablestep.errors import InvalidInput, require
+from stablestep.errors import require
 from stablestep.torch.wire.memory import Kept, Sending
 
 Tensor = torch.Tensor
+Saved = Mapping[int, Mapping[str, Tensor]]
+Worker = tuple[int, int]  # rank, and of how many; of 0 before they are known
 
 
 class Memories:
@@ -22,19 +23,13 @@ class Memories:
         self._kept: dict[int, list[Kept]] = {}
         self._begun: set[int] = set()  # numbers whose memory is more than a start
         self._counted: Tensor | None = None  # of the last exchange: [parameters] booleans, unread
-        self._owner: tuple[int, int] | None = None  # rank of the worker that was saved, and of how many
+        self._owner: Worker | None = None  # of a restored memory
 
     def of(self, number: int, like: Tensor) -> list[Kept] | None:
-        """The memory of a parameter on the device of its gradient `like`; None before its first message.
-
-        Raises:
-            InvalidInput: if a restored one has another size.
-        """
+        """The memory of a parameter on the device of its gradient `like`; None before its first message."""
         if number not in self._begun:
             return None
         kept = self._kept[number]
-        for name, tensor in _named(kept).items():
-            _fits(number, name, tensor, like.numel())
         if any(tensor.device != like.device for tensor in _named(kept).values()):
             kept = self._kept[number] = [{name: t.to(like.device) for name, t in one.items()} for one in kept]
         return kept
@@ -57,37 +52,46 @@ class Memories:
     def state(self) -> dict[int, dict[str, Tensor]]:
         """Plain tensors by parameter and name."""
         self.settle()
-        return {number: _named(self._kept[number]) for number in sorted(self._begun)}
+        return {number: _named(self._kept[number]) for number in sorted(self._begun) if self._kept[number]}
 
-    def resume(self, saved: Mapping[int, Mapping[str, Tensor]], sizes: Sequence[int], owner: tuple[int, int]) -> None:
-        """Go on from a saved state, that of the worker `owner` = (rank, workers).
-
-        Raises:
-            InvalidInput: if the memory has other sizes than the parameters.
-        """
-        for number, named in saved.items():
-            require(number < len(sizes), f"the saved memory has a parameter {number}, but there are only {len(sizes)}.")
-            for name, tensor in named.items():
-                _fits(number, name, tensor, sizes[number])
+    def resume(self, saved: Saved, owner: Worker) -> None:
+        """Go on from a saved state, that of the worker `owner`."""
         self._counted = None
         self._kept = {number: _stages(named) for number, named in saved.items()}
         self._begun = set(self._kept)
         self._owner = owner if saved else None
 
-    def owner(self, rank: int, workers: int) -> dict[str, int]:
-        """This worker, in words for a checkpoint; the saved one until the workers are known."""
-        if self._owner is not None and not workers:
-            rank, workers = self._owner
+    def owner(self, here: Worker) -> dict[str, int]:
+        """This worker for a checkpoint; the saved one until the workers are known."""
+        rank, workers = here if here[1] or self._owner is None else self._owner
         return {"rank": rank, "workers": workers}
 
-    def check(self, rank: int, workers: int) -> None:
+    def check(self, here: Worker) -> None:
         """Raise unless a restored memory is this worker's own."""
-        if self._owner not in (None, (rank, workers)):
-            there, of = self._owner
-            raise InvalidInput(
-                f"the restored memory is that of worker {there} of {of}, but this is worker {rank} of {workers}; "
-                "save the hook's state on every worker, and give each its own."
+        if self._owner is not None:
+            require_own(self._owner, here)
+
+
+def require_sizes(saved: Saved, sizes: Sequence[int]) -> None:
+    """Raise unless a saved memory belongs to parameters of these sizes."""
+    for number, named in saved.items():
+        require(number < len(sizes), f"the saved memory has a parameter {number}, but there are only {len(sizes)}.")
+        for name, tensor in named.items():
+            # The size of a right factor is known to whoever knows the matrix.
+            require(
+                name.endswith(".right") or tensor.numel() == sizes[number],
+                f"the memory ({name}) of parameter {number} has {tensor.numel()} entries, but the parameter has {sizes[number]}; "
+                "resume with the model that was saved.",
             )
+
+
+def require_own(owner: Worker, here: Worker) -> None:
+    """Raise unless a saved memory, that of `owner`, is this worker's own."""
+    require(
+        owner == here or not here[1],
+        f"the restored memory is that of worker {owner[0]} of {owner[1]}, but this is worker {here[0]} of {here[1]}; "
+        "save the hook's state on every worker, and give each its own.",
+    )
 
 
 def _chosen(counts: Tensor, new: Kept, old: Kept) -> Kept:
@@ -106,11 +110,3 @@ def _stages(named: Mapping[str, Tensor]) -> list[Kept]:
         place, _, name = key.partition(".")
         found.setdefault(int(place), {})[name] = tensor
     return [found[place] for place in sorted(found)]
-
-
-def _fits(number: int, name: str, tensor: Any, size: int) -> None:
-    require(
-        tensor.numel() == size,
-        f"the memory ({name}) of parameter {number} has {tensor.numel()} entries, but the parameter has {size}; "
-        "resume with the model that was saved.",
-    )

@@ -17,13 +17,17 @@ class Arrival:
 
     Attributes:
         serial: its number in this process, which loading a state never sets back.
-        norms: of all workers' own gradients.
-        message_square: ‖M‖² of the mean message; None unless somebody watches.
+        norms: of all workers' own gradients; NaN if the mean message is not finite.
+        skipped_in_a_row: how many exchanges, up to this one, were not finite.
+        skipped: of the whole run.
+        exchanges: of the whole run.
     """
 
     serial: int
     norms: list[float]
-    message_square: float | None
+    skipped_in_a_row: int
+    skipped: int
+    exchanges: int
 
     @property
     def finite(self) -> bool:
@@ -46,7 +50,7 @@ class Meter:
         self.error = self.step = math.nan
         self._pending: Tensor | None = None
         self.poison = torch.zeros(())  # NaN if a worker's gradient is not finite
-        self.watch, self.message_square = True, torch.zeros(())
+        self._in_a_row = 0
         self.begin(1.0)
 
     def begin(self, scale: float) -> None:
@@ -66,6 +70,15 @@ class Meter:
         self.collectives += 1
         self.payload += payload
         self.bytes += payload * copies
+
+    @property
+    def square(self) -> Tensor:
+        """‖g‖² of what was sent so far."""
+        return self._square
+
+    def whole(self, square: Tensor) -> None:
+        """‖g‖² of the whole gradient, of which this worker has a shard."""
+        self._square = square
 
     @property
     def local_norm(self) -> Tensor:
@@ -88,15 +101,17 @@ class Meter:
         self.exchanges += 1
         self.serial += 1
         self.bytes_total += round(self.bytes)
-        self.skipped += not self._arrival(None).finite
+        bad = not self._arrival().finite
+        self.skipped += bad
+        self._in_a_row = self._in_a_row + 1 if bad else 0
 
     def arrival(self) -> Arrival:
         """The last exchange."""
         self.settle()
-        return self._arrival(float(self.message_square) if self.watch else None)
+        return self._arrival()
 
-    def _arrival(self, message_square: float | None) -> Arrival:
-        return Arrival(self.serial, self.norms, message_square)
+    def _arrival(self) -> Arrival:
+        return Arrival(self.serial, self.norms, self._in_a_row, self.skipped, self.exchanges)
 
     def counters(self) -> dict[str, int]:
         """Of the whole run."""
@@ -119,7 +134,7 @@ class Meter:
             "compression_error": self.error,
             "exchanges": float(self.exchanges),
             "local_norm": self.norms[rank] if self.norms else math.nan,
-            "mean_norm": self._arrival(None).mean_norm,
+            "mean_norm": self._arrival().mean_norm,
             "skipped": float(self.skipped),
             "step": self.step,
         }

@@ -59,9 +59,12 @@ class SentParameter:
 
     def from_rows(self, rows: Sequence[Tensor]) -> None:
         """Write the mean of the messages in all workers' rows."""
-        messages = MessageSum(self.channel.codec, self.flat)
+        measured = self.lost is None
+        # The gradient's own place serves, unless the error is yet to be measured by it.
+        zeros = torch.zeros_like(working(self.flat)) if measured else working(self.flat).zero_()
+        messages = MessageSum(self.channel.codec, zeros)
         for worker, (payload, plan) in enumerate(self._payloads(rows)):
-            if worker == self.rank and self.lost is None:
+            if measured and worker == self.rank:
                 self.lost = messages.add_measured(payload, plan, self.sending.wanted)
             else:
                 messages.add(payload, plan)
@@ -98,9 +101,7 @@ def sent(
         kept: what they remember; None before the first message.
     """
     plans = channel.plans(len(flat), rank)
-    given = working(flat) if chain else flat
-    if chain and scale != 1:
-        given = given / scale  # the scale may change, and the memory must not
+    given = unscaled(flat, scale) if chain else flat
     begun = list(kept or ())
     remembered = begun + [stage.start(given) for stage in chain[len(begun) :]]
     sending = send(chain, remembered, given, channel.codec, plans[rank], flat.dtype)
@@ -117,3 +118,14 @@ def sent(
         sending=sending,
         lost=sending.lost,
     )
+
+
+def unscaled(flat: Tensor, scale: float) -> Tensor:
+    """The gradient as memories see it: in their precision, and without the scale, which may change."""
+    return working(flat) if scale == 1 else working(flat) / scale
+
+
+def zero_or_nan(values: Tensor) -> Tensor:
+    """0 (float64), or NaN if not all values are finite."""
+    low, high = values.aminmax()
+    return (low * 0 + high * 0).double()

@@ -1,6 +1,7 @@
-"""Numbers for parameters in the order in which the hook first sees them, which is the same on all workers and after a restart."""
+"""Numbers for parameters, which are the same on all workers and after a restart, however DDP fills its buckets."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 import torch
 
@@ -37,17 +38,36 @@ class Roster:
                 _agree(self.sizes, self._expected[: len(self._numbers)])
         return self._numbers[parameter]
 
+    def enrol(self, buckets: Sequence[Sequence[torch.Tensor]]) -> None:
+        """Number the parameters of DDP's first buckets, in the order of their indices: by type and device, then as the model defines them.
+
+        DDP fills a bucket with parameters of one type in the model's order, up to `bucket_cap_mb`, and numbers the last ones 0: backwards,
+        the buckets of one type are the model's order for every size of bucket.
+        """
+        parameters = [parameter for bucket in reversed(buckets) for parameter in bucket]
+        for parameter in sorted(parameters, key=lambda one: (str(one.dtype), str(one.device))):
+            self.number(parameter)
+        self.complete()
+
+    def knows(self, parameters: Iterable[torch.Tensor]) -> bool:
+        """Whether all of them have numbers."""
+        return all(parameter in self._numbers for parameter in parameters)
+
     def expect(self, sizes: Sequence[int]) -> None:
         """From now on the parameters must have these sizes."""
         if self._numbers:
             _agree(self.sizes, list(sizes))
         self._expected = list(sizes) or None
 
-    def check(self, parameters: Sequence[torch.Tensor]) -> None:
-        """All parameters of a model at once, before the first backward, in any order."""
-        sizes = sorted(parameter.numel() for parameter in parameters)
+    def check(self, trained: Sequence[torch.Tensor], all_of_them: Sequence[torch.Tensor]) -> None:
+        """A model's parameters, before the first backward: all that are trained are expected, and none that the model lacks.
+
+        A parameter that is frozen now may have been trained when DDP wrapped the model, and is then exchanged still.
+        """
         if self._expected is not None:
-            _agree(sizes, sorted(self._expected))
+            expected = Counter(self._expected)
+            if not _sizes(trained) <= expected <= _sizes(all_of_them):
+                _refuse([parameter.numel() for parameter in trained], self._expected)
 
     def complete(self) -> None:
         """After a whole backward: no parameter that was expected is missing."""
@@ -57,10 +77,18 @@ class Roster:
 
 def _agree(found: list[int], expected: list[int]) -> None:
     if found != expected:
-        raise InvalidInput(
-            f"the resumed state belongs to other parameters: it has {len(expected)} of {_shown(expected)} entries, "
-            f"but the model has {len(found)} of {_shown(found)}; resume with the model that was saved."
-        )
+        _refuse(found, expected)
+
+
+def _refuse(found: list[int], expected: list[int]) -> None:
+    raise InvalidInput(
+        f"the resumed state belongs to other parameters: it has {len(expected)} of {_shown(expected)} entries, "
+        f"but the model has {len(found)} of {_shown(found)}; resume with the model that was saved."
+    )
+
+
+def _sizes(parameters: Iterable[torch.Tensor]) -> Counter[int]:
+    return Counter(parameter.numel() for parameter in parameters)
 
 
 def _shown(sizes: list[int]) -> str:

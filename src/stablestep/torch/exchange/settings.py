@@ -47,7 +47,7 @@ class Settings:
     @property
     def remembers(self) -> bool:
         """Whether messages depend on earlier ones."""
-        return bool(self._chain)
+        return self.compressor.remembers
 
     def names(self) -> dict[str, str]:
         """What a checkpoint must agree with, in words."""
@@ -66,15 +66,14 @@ class Settings:
         Raises:
             InvalidInput: if it is too small for the compressor.
         """
-        size = parameter.numel()
+        size, shape = parameter.numel(), tuple(parameter.shape)
         if size < max(1, self.min_numel):
             return self._raw
         if size in self._checked:
-            return self._codec
+            return self._codec.shaped(shape)
         try:
             self.compressor.check(size)
         except InvalidInput as error:
-            shape = tuple(parameter.shape)
             raise InvalidInput(f"A parameter of shape {shape}: {error} Or leave it raw with min_numel=….") from error
         self._checked.add(size)
-        return self._codec
+        return self._codec.shaped(shape)

@@ -8,6 +8,7 @@ import torch.distributed as dist
 from stablestep.compressor import Compressor
 from stablestep.errors import require, shown
 from stablestep.torch.exchange.backward import Backward, Bucket, Future
+from stablestep.torch.exchange.memories import require_own, require_sizes
 from stablestep.torch.exchange.meter import COUNTERS, Arrival
 from stablestep.torch.exchange.run import Run
 from stablestep.torch.exchange.settings import Settings
@@ -25,9 +26,16 @@ class HookState:
     this worker's estimate and the mean of all; with warm=True the first message is the first gradient, in full. A skipped exchange changes
     no memory, and neither does one in which a parameter's gradient is 0 on all workers (unused or frozen there; its message is then 0).
 
+    A deep copy or a pickle, also as a part of its DDP model's, is a new state that goes on where this one was, as through `state_dict`,
+    without process group and scaler. torch does not hook a copied model again: to train it, `register` it.
+
+    Before one step there may be several backwards, also without `no_sync`: each sends what is new, its mean message is added to the
+    earlier ones in the gradients, and the norms add up too, until the gradients are set to zero or None.
+
     Args:
         compressor: of `stablestep.compressor`: Identity, RandomSparsification, RandK, QSGD, TernGrad, NaturalCompression, Sign,
-            ScaledSign, TopK; masks scaled or not; or in ErrorFeedback, EF21, Momentum around one of them.
+            ScaledSign, TopK; masks scaled or not; or ErrorFeedback, EF21, Momentum around one of them; or LowRank, whose vectors are sent
+            as they are (its factors are summed in two rounds, the second one at the end of backward).
         mask: "shared" if all workers use the same randomness (masks are then summed on the way, without indices, and the
             compression noise has no 1/N), "own" if each has its own (all-gather; receivers make the indices again from the seed).
         seed: of the run.
@@ -63,6 +71,15 @@ class HookState:
         self.settings = Settings(compressor, mask, seed, vote, min_numel, group_bytes)
         self.run, self.scaler = Run(process_group), scaler
         self._backward: Backward | None = None
+        self.registered = self.copied = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or a pickle keeps: the settings and what `state_dict` has, without process group, scaler and running exchange."""
+        return {**self.__dict__, "run": self.state_dict(), "scaler": None, "_backward": None}
+
+    def __setstate__(self, kept: dict[str, Any]) -> None:
+        self.__dict__.update({**kept, "run": Run(None), "registered": False, "copied": True})
+        self.load_state_dict(kept["run"])
 
     @property
     def process_group(self) -> dist.ProcessGroup | None:
@@ -71,11 +88,16 @@ class HookState:
 
     def receive(self, bucket: Bucket) -> Future:
         """A bucket of gradients, which its future gives back as mean messages."""
-        if self._backward is None or bucket.index() == 0:
+        self.copied = False
+        if self._backward is None or self._backward.is_over(bucket):
             self.run.join()
-            scale = float(self.scaler.get_scale()) if self.scaler is not None else 1.0
-            self._backward = Backward(self.settings, self.run, scale)
+            self._backward = Backward(self.settings, self.run, self.scale)
         return self._backward.add(bucket)
+
+    @property
+    def scale(self) -> float:
+        """By which a GradScaler has multiplied the loss."""
+        return float(self.scaler.get_scale()) if self.scaler is not None else 1.0
 
     @property
     def serial(self) -> int:
@@ -90,17 +112,13 @@ class HookState:
         """Note the step that was made, for `telemetry`."""
         self.run.meter.step = step
 
-    def watch(self, wanted: bool) -> None:
-        """Whether ‖M‖² of the mean message is measured from now on; at first it is."""
-        self.run.meter.watch = wanted
-
     def telemetry(self) -> dict[str, float]:
         """Measures of the last exchange and of the run, as floats.
 
         bytes_sent (over this worker's link: an all-reduce of S bytes sends 2 (N−1)/N · S, an all-gather (N−1) · S), bytes_payload (handed
-        to the collectives), bytes_total (sent since the start), compression_error (this worker's ‖C(p) − p‖²/‖p‖², p = g without memory;
-        for signs that of their best multiple), mean_norm, local_norm, step (the learning rate that was used; NaN without `StableStep`), skipped
-        (exchanges with a gradient that is not finite), exchanges.
+        to the collectives), bytes_total (sent since the start), compression_error (this worker's ‖C(p) − p‖²/‖p‖², p what was compressed,
+        g where nothing is remembered; for signs that of their best multiple), mean_norm, local_norm, step (the learning rate that was used;
+        NaN without `StableStep`), skipped (exchanges with a gradient that is not finite), exchanges.
         """
         return self.run.meter.telemetry(self.run.rank)
 
@@ -116,7 +134,7 @@ class HookState:
             "seed": self.settings.seed,
             "sizes": run.roster.expected,
             "memory": run.memories.state(),
-            **run.memories.owner(run.rank, run.workers),
+            **run.memories.owner(run.owner),
         }
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
@@ -133,9 +151,10 @@ class HookState:
             require(
                 saved[name] == here, f"{name} is {here}, but the saved run has {saved[name]}; resume with that one."
             )
-        run = self.run
+        run, memory, owner = self.run, saved["memory"], (saved["rank"], saved["workers"])
+        require_sizes(memory, saved["sizes"])
+        if memory:
+            require_own(owner, run.owner)
         run.roster.expect(saved["sizes"])
-        run.memories.resume(saved["memory"], saved["sizes"], (saved["rank"], saved["workers"]))
-        if run.workers:
-            run.memories.check(run.rank, run.workers)
+        run.memories.resume(memory, owner)
         run.meter.resume(saved)

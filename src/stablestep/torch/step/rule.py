@@ -2,6 +2,7 @@
 
 import abc
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,20 +13,35 @@ import torch.distributed as dist
 from stablestep.errors import positive, require, shown, whole
 from stablestep.theorem import Constants
 from stablestep.theorem import result as find_result
+from stablestep.torch.wire.codec import squared_norm
 
 Tensor = torch.Tensor
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What a rule may depend on: the mean of the workers' gradient norms, the learning rate now (the largest of all groups) and
-    before any scheduler (the first group's), and the parameters with the mean message as their gradient."""
+    """What a rule may depend on.
+
+    Attributes:
+        mean_norm: of the workers' gradients.
+        lr: the learning rate now, the largest of all groups.
+        initial_lr: that of the first group that is not 0, before any scheduler; with OneCycleLR its peak.
+        parameters: with the mean message as their gradient.
+        process_group: of the workers.
+        first_lr: that group's learning rate now, if it differs from `lr`.
+    """
 
     mean_norm: float
     lr: float
     initial_lr: float
     parameters: Sequence[Tensor]
     process_group: dist.ProcessGroup | None = None
+    first_lr: float | None = None
+
+    @property
+    def proportion(self) -> float:
+        """What a scheduler has made of the first group's learning rate, as a multiple of it."""
+        return (self.lr if self.first_lr is None else self.first_lr) / self.initial_lr
 
     @property
     def messages(self) -> list[Tensor]:
@@ -64,8 +80,9 @@ class LocalNorms(Rule):
     """h = η0/(1 + Ĝ), Ĝ the mean over workers of the norms of their own gradients (P Eq. 147).
 
     Args:
-        eta0: by default the first group's learning rate. A scheduler and other groups act in proportion:
-            h = η0/(1 + Ĝ) · lr/(the first group's initial lr).
+        eta0: by default the first group's learning rate. A scheduler and other groups act in proportion: h = η0/(1 + Ĝ) · lr/(initial lr of
+            the first group whose lr is not 0). With OneCycleLR, which starts far below it, η0 belongs to its peak, `max_lr`. A
+            scheduler that goes beyond the initial lr makes steps beyond η0, which is said once.
 
     Raises:
         InvalidInput: if η0 ≤ 0.
@@ -76,15 +93,25 @@ class LocalNorms(Rule):
 
     def __init__(self, eta0: float | None = None):
         self.eta0 = None if eta0 is None else positive("eta0", eta0)
+        self._told = False
 
     def factor(self, seen):
         if self.eta0 is None:
             return 1 / (1 + seen.mean_norm)
         require(
             seen.initial_lr > 0,
-            "the first group's learning rate was 0 when StableStep was made, so eta0 has no scale; start with lr=eta0.",
+            "every learning rate was 0 when StableStep was made, so eta0 has no scale; start with lr=eta0.",
         )
+        self._tell(seen.proportion)
         return self.eta0 / seen.initial_lr / (1 + seen.mean_norm)
+
+    def _tell(self, proportion: float) -> None:
+        if proportion > 1 + 1e-6 and not self._told:
+            self._told = True
+            warn(
+                f"the learning rate is {proportion:.3g} times the one that eta0 = {self.eta0:g} belongs to, so the step's limit is "
+                f"{proportion * (self.eta0 or 0):.3g}; make StableStep with the largest learning rate of the schedule."
+            )
 
 
 class StepLimit(Rule):
@@ -131,7 +158,10 @@ class Clip(Rule):
         self.threshold = positive("threshold", threshold)
 
     def factor(self, seen):
-        torch.nn.utils.clip_grad_norm_(seen.parameters, self.threshold)
+        norm = math.sqrt(sum(float(squared_norm(message.flatten())) for message in seen.messages))
+        if norm > self.threshold:
+            for message in seen.messages:
+                message.mul_(self.threshold / norm)
         return 1.0
 
 
@@ -195,6 +225,12 @@ class LossModel(Rule):
 
     def load_state_dict(self, saved):
         self.steps, self.slope, self.curvature = (saved[name] for name in ("steps", "slope", "curvature"))
+
+
+def warn(message: str) -> None:
+    """A warning of the first worker, for all."""
+    if not dist.is_initialized() or dist.get_rank() == 0:
+        warnings.warn(message, stacklevel=3)
 
 
 def products(

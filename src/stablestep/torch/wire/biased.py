@@ -6,8 +6,7 @@ import torch
 
 from stablestep.torch.wire import bits
 from stablestep.torch.wire.codec import Codec, squared_norm, working
-from stablestep.torch.wire.masks import smallest
-from stablestep.torch.wire.randomness import Draw
+from stablestep.torch.wire.randomness import SAMPLE, Draw, likely_few, probably_above, smallest
 
 Tensor = torch.Tensor
 _BLOCK = 256
@@ -59,8 +58,8 @@ class ScaledSignCodec(Codec):
 
 def _packed(flat: Tensor, draw: Draw) -> Tensor:
     negative, alive = flat < 0, torch.ones(-(-len(flat) // _BLOCK), dtype=torch.bool, device=flat.device)
-    zero = flat == 0
-    if bool(zero.any()):
+    if not bool(flat.abs().amin()):  # five times as fast as asking flat == 0; NaN is no zero
+        zero = flat == 0
         alive = ~_blocks(zero).all(1)
         zero &= _spread(alive, len(flat))
         negative[zero] = draw(int(zero.sum())) < 0.5
@@ -86,7 +85,7 @@ def _split(payload: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
 
 def _absolute(flat: Tensor) -> Tensor:
     """‖g‖₁."""
-    return torch.linalg.vector_norm(working(flat), 1).double()
+    return torch.stack([piece.abs().sum().double() for piece in working(flat).split(bits.PIECE)]).sum()
 
 
 def _blocks(zero: Tensor) -> Tensor:
@@ -108,8 +107,7 @@ class TopKCodec(Codec):
         self.kept = cache(self.compressor.kept)
 
     def encode(self, flat, plan):
-        # A gradient that is not finite is never applied, but its payload needs the right size.
-        indices = smallest(-flat.nan_to_num(nan=0.0).abs(), self.kept(len(flat)))
+        indices = largest(flat, self.kept(len(flat)))
         return torch.cat([bits.as_bytes(indices.int()), bits.as_bytes(working(flat[indices]))])
 
     def add(self, total, payload, plan):
@@ -127,3 +125,32 @@ class TopKCodec(Codec):
     def squared_error(self, flat, payload, square):
         size = 4 * self.kept(len(flat))
         return (square - squared_norm(bits.from_bytes(payload[size:], working(flat[:0]).dtype))).clamp(min=0)
+
+
+def largest(flat: Tensor, count: int) -> Tensor:
+    """The indices of the `count` entries of largest magnitude in ascending order; ties go to the lower index, and NaN counts as 0.
+
+    A gradient that is not finite is never applied, but its payload needs the right size.
+
+    >>> largest(torch.tensor([1.0, -3.0, float("nan"), 2.0, 3.0]), 2).tolist()
+    [1, 4]
+    """
+    if likely_few(len(flat), count):
+        limit = -probably_above(_size(flat[::SAMPLE]).neg_(), count)
+        # In pieces, since memory that is new to the process costs more than looking at it.
+        found = [(piece.abs() >= limit).nonzero().squeeze(1) + start for start, piece in _pieces(flat)]
+        few = torch.cat(found)
+        if count <= len(few):
+            return few[smallest(_size(flat[few]).neg_(), count)]
+    return smallest(_size(flat).neg_(), count)
+
+
+def _size(values: Tensor) -> Tensor:
+    return values.abs().nan_to_num_(nan=0.0)
+
+
+def _pieces(flat: Tensor) -> list[tuple[int, Tensor]]:
+    """With the place where each begins; a GPU takes all at once."""
+    if flat.device.type != "cpu":
+        return [(0, flat)]
+    return [(start, flat[start : start + bits.PIECE]) for start in range(0, len(flat), bits.PIECE)]

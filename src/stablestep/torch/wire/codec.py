@@ -1,6 +1,7 @@
 """What every compressor needs on the wire: a plan made of randomness, a payload, and how a payload is added to a sum."""
 
 import abc
+import math
 from typing import Any, ClassVar
 
 import torch
@@ -28,6 +29,13 @@ class Codec(abc.ABC):
         # Calling an equinox module's method takes longer than coding a small tensor, and would come for each tensor in each step:
         # a codec asks once for each size, through `functools.cache`.
         self.compressor: Any = compressor
+
+    def __reduce__(self):
+        return type(self), (self.compressor,)  # a cache cannot be pickled
+
+    def shaped(self, shape: tuple[int, ...]) -> "Codec":
+        """The codec of a parameter of this shape."""
+        return self
 
     def plan(self, draw: Draw, dim: int) -> Any:
         """What the randomness decides before the gradient is seen; here nothing."""
@@ -68,6 +76,13 @@ def squared_norm(values: Tensor) -> Tensor:
     # One piece at a time in double precision, so that it stays in the cache.
     squares = [_square(piece.double()) for piece in values.split(PIECE)]
     return torch.stack(squares).sum() if squares else torch.zeros((), dtype=torch.float64)
+
+
+def norm(values: Tensor) -> Tensor:
+    """‖v‖₂ in the type of v, whose squares may overflow or vanish although v does not."""
+    largest = torch.linalg.vector_norm(values, math.inf)
+    scale = torch.where((largest > 0) & (largest < math.inf), largest, 1)
+    return scale * torch.linalg.vector_norm(values / scale)
 
 
 def _square(values: Tensor) -> Tensor:

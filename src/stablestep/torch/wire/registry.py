@@ -6,6 +6,7 @@ from stablestep.compressor.feedback import Wrapper
 from stablestep.errors import InvalidInput, one_of, require
 from stablestep.torch.wire.biased import MajorityCodec, ScaledSignCodec, SignCodec, TopKCodec
 from stablestep.torch.wire.codec import Codec
+from stablestep.torch.wire.low_rank import LowRankCodec
 from stablestep.torch.wire.masks import BernoulliCodec, DenseCodec, RandKCodec
 from stablestep.torch.wire.memory import STAGES
 from stablestep.torch.wire.rounding import NaturalCodec, QSGDCodec, TernGradCodec
@@ -21,6 +22,7 @@ CODECS: dict[type[Compressor], type[Codec]] = {
     library.Sign: SignCodec,
     library.ScaledSign: ScaledSignCodec,
     library.TopK: TopKCodec,
+    library.LowRank: LowRankCodec,
 }
 
 
@@ -42,6 +44,10 @@ def codec(compressor: Compressor, vote: str = "mean") -> Codec:
         known = ", ".join(kind.__name__ for kind in CODECS)
         raise InvalidInput(f"{_refused(leaf)}; known: {known}.")
     one_of("vote", vote, VOTES)
+    require(
+        leaf is compressor or leaf.remembers <= isinstance(compressor, library.Momentum),
+        f"{leaf.name} remembers its error itself; use it without {compressor.name}.",
+    )
     majority = vote == "majority"
     require(
         not majority or compressor.sends_signs,

@@ -7,7 +7,7 @@ import torch
 
 from stablestep.errors import require
 from stablestep.torch.wire import bits
-from stablestep.torch.wire.codec import Codec, working
+from stablestep.torch.wire.codec import Codec, norm, working
 
 Tensor = torch.Tensor
 
@@ -86,7 +86,7 @@ class QSGDCodec(Dithered):
         require(self.width < 15, f"levels is {self.highest}, but at most 16383 are sent; with so many use Identity().")
 
     def head(self, values):
-        return torch.linalg.vector_norm(values).view(1)
+        return norm(values).view(1)
 
     def size(self, count, dtype):
         return bits.packed_size(count, self.width + 1)

@@ -9,7 +9,6 @@ import torch
 from stablestep.compressor import Compressor
 from stablestep.errors import require
 from stablestep.torch.wire.codec import Codec, squared_norm, working
-from stablestep.torch.wire.memory import stages
 from stablestep.torch.wire.randomness import Draw
 from stablestep.torch.wire.registry import codec
 
@@ -60,7 +59,7 @@ class Channel:
 
     def mean_message(self, gradients: Sequence[Tensor]) -> Tensor:
         """What arrives everywhere when the workers have these gradients [d] each, in one process."""
-        messages = MessageSum(self.codec, gradients[0])
+        messages = MessageSum(self.codec, torch.zeros_like(working(gradients[0])))
         for worker, gradient in enumerate(gradients):
             plan = self.plan(len(gradient), worker)
             messages.add(self.codec.encode(gradient, plan), plan)
@@ -68,11 +67,10 @@ class Channel:
 
 
 class MessageSum:
-    """Messages of tensors like one, added up payload by payload."""
+    """Messages added up payload by payload, into zeros."""
 
-    def __init__(self, codec: Codec, like: Tensor):
-        self.codec, self.count = codec, 0
-        self.total = torch.zeros_like(working(like))
+    def __init__(self, codec: Codec, zeros: Tensor):
+        self.codec, self.count, self.total = codec, 0, zeros
 
     def add(self, payload: Tensor, plan: Plan) -> None:
         """One more."""
@@ -115,7 +113,7 @@ def compress(compressor: Compressor, uniform: Tensor, gradient: Tensor) -> Tenso
     [0.0, 8.0]
     """
     require(
-        not stages(compressor),
+        not compressor.remembers,
         f"{compressor.name} remembers, but one gradient has no past; use compress(…) of what is inside, or HookState(…).",
     )
     chosen = codec(compressor)
