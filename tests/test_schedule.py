@@ -1,5 +1,7 @@
 """Schedules: φ by formula and by quadrature, Robbins-Monro, and the steps they take."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -245,6 +247,9 @@ BAD = [
     (lambda: Clip(0.1, 1.0).robbins_monro(), "known for Constant and Polynomial"),
     (lambda: Custom(0.1, 3.0), r"function is 3\.0.*must be a function of the time"),
     (lambda: Custom(0.1, lambda t: jnp.ones(2)), "must give one number"),
+    (lambda: Custom(0.1, lambda t: math.exp(-t)), "failed on a time with .*Error.*; write it with jax.numpy"),
+    (lambda: Custom(0.1, lambda t: 1.0 if t < 1 else 0.5), "failed on a time with Tracer.*; write it with jax.numpy"),
+    (lambda: Custom(0.1, lambda: 1.0), "failed on a time with TypeError"),
     (lambda: StepLimit("B.7", 0.1), r'no result "B\.7".*Known'),
     (lambda: StepLimit("4.3", 0.1, form="prnted"), 'form is "prnted"'),
     (lambda: StepLimit("4.2", 0.1, L1=1.0, constants=Constants(L0=1, L1=1, dim=1)), r"L1 is 1\.0, but constants"),

@@ -33,7 +33,7 @@ def shown(value: object) -> str:
     >>> shown("a"), len(shown(list(range(100))))
     ('"a"', 81)
     """
-    line = f'"{value}"' if isinstance(value, str) else " ".join(repr(value).split())
+    line = f'"{value}"'.replace("\n", " ") if isinstance(value, str) else " ".join(repr(value).split())
     return line if len(line) <= 80 else line[:80] + "…"
 
 

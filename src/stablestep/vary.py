@@ -6,7 +6,7 @@ from typing import Any
 import equinox as eqx
 import numpy as np
 
-from stablestep.errors import InvalidInput, nearest, require, shown
+from stablestep.errors import InvalidInput, instance, nearest, require, shown
 from stablestep.setup import Setup
 
 ALL = "agents.all"
@@ -30,6 +30,7 @@ def vary(setup: Setup, name: str, value: Any) -> Setup:
     >>> vary(Setup(Quartic(dim=4), Agents(3), Agents(1)), "agents.2.count", 5).count
     8
     """
+    instance("setup", setup, Setup, "Setup(problem, Agents(4))")
     return _assembled(_varied(_parts(setup), name, value))
 
 

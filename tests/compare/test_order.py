@@ -145,6 +145,7 @@ def test_weak_order_agrees_with_the_closed_moments(seed):
         (QUARTIC, dict(etas=[0.1, 0.05, 0.025]), "3 different values, but a slope needs at least four"),
         (QUARTIC, dict(etas=[0.1, 0.1, 0.05, 0.025]), "4 values, but 3 different ones; give each once"),
         (QUARTIC, dict(etas=[0.1, 0.05, 0.025, -0.1]), "each of etas is -0.1"),
+        (QUARTIC, dict(etas=0.1), "etas is 0.1, but must list at least four step sizes"),
         (QUARTIC, dict(runs=1), "runs is 1, but must be a whole number of at least 2"),
         (QUARTIC, dict(seed=1.5), "seed is 1.5"),
         (QUARTIC, dict(etas=[0.3, 0.1, 0.05, 0.025]), "η = 0.3 does not divide time = 1.0"),
@@ -161,6 +162,32 @@ def test_bad_input_of_weak_order(setup, options, match):
 def test_diverging_paths_have_no_order():
     with pytest.raises(InvalidInput, match=r"paths diverge at η = 0.2"):
         measured(QUARTIC, "first", 20.0, 4000, 0)
+
+
+def test_a_number_is_a_point_with_equal_coordinates():
+    found = [quadratic_order(PLAIN, "first", FINE, x0, 1.0).error.values for x0 in (1.0, np.ones(PLAIN.dim))]
+    np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize(
+    ("changed", "match"),
+    [
+        ({"setup": 3}, "setup is 3, but must be a Setup"),
+        ({"setup": lambda eta: eta}, "but must be a Setup, .* or a function that gives one"),
+        ({"x0": np.ones(5)}, r"x0 has shape \(5,\)"),
+        ({"x0": "1"}, "x0 is .1., but must be a number, a vector"),
+        ({"x0": lambda key: np.ones(2)}, "x0 is .*, but exact moments start at one point"),
+        ({"time": "1"}, 'time is "1", but must be a finite number greater than 0'),
+        ({"etas": None}, "etas is None, but must list"),
+        ({"etas": "0.1"}, 'etas is "0.1", but must list'),
+        ({"start": "there"}, 'start is "there"'),
+    ],
+)
+def test_what_quadratic_order_is_given(changed, match):
+    given = {"setup": PLAIN, "kind": "first", "etas": FINE, "x0": START, "time": 1.0} | changed
+    with pytest.raises(InvalidInput, match=match) as caught:
+        quadratic_order(**given)
+    assert "\n" not in str(caught.value)
 
 
 def test_bad_input_of_quadratic_order():

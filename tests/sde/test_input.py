@@ -24,13 +24,13 @@ def refuses(match):
     return pytest.raises(InvalidInput, match=match)
 
 
-@pytest.mark.parametrize("dt", [0.2, 0.0, -0.01, np.nan, np.inf, np.array([0.1, 0.1])])
+@pytest.mark.parametrize("dt", [0.2, 0.0, -0.01, np.nan, np.inf, np.array([0.1, 0.1]), "0.1", [0.1], 1j])
 def test_dt_beyond_eta_or_not_positive(dt):
     with refuses(r"dt is .*, but must be in \(0, η\], η = 0.1; η/16 is the default"):
         integrate(model(PLAIN, "new", STEP), x0=1.0, time=1.0, dt=dt)
 
 
-@pytest.mark.parametrize("time", [0.0, -1.0, np.inf, np.nan])
+@pytest.mark.parametrize("time", [0.0, -1.0, np.inf, np.nan, "1", None, [1.0], True])
 def test_time(time):
     with refuses("time is .*, but must be a finite number greater than 0"):
         integrate(model(PLAIN, "new", STEP), x0=1.0, time=time)

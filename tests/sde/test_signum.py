@@ -81,7 +81,7 @@ def test_cauchy_at_zero(beta, value, accuracy):
 
 
 def test_cauchy_towards_one():
-    """Theory2 section 8, 11: (1 − β)D → 2∫ρ(a)da/a = 2.23885116 (there 2.2388511, cut), of which −log β · D is a trapezoidal rule in log a."""
+    """Theory2 section 8, 11: (1 − β)D → 2∫ρ(a)da/a = 2.23885116 (cut there), and −log β · D is its trapezoidal rule."""
     limit = quadrature.quad(lambda a: 2 * rho(a) / a, 0, 1, epsabs=1e-11)[0]
     assert limit == pytest.approx(2.23885116, abs=5e-9)
     far, near = (-np.log(beta) * variance(beta, 0.0, CAUCHY) - limit for beta in (0.9, 0.99))

@@ -6,11 +6,12 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
 
 from stablestep.compare.recursion import second_moments
 from stablestep.compare.scaling import largest, order_table, require_etas
+from stablestep.errors import instance, positive, require, shown
 from stablestep.record import cast, working_dtype
+from stablestep.record import start as start_points
 from stablestep.schedule import Constant
 from stablestep.sde import Continuous, Underdamped, model
 from stablestep.sde.exact import linear_parts, pair_transition, transition
@@ -24,7 +25,7 @@ def quadratic_order(
     setup: Setup | Callable[[float], Setup],
     kind: str,
     etas: Sequence[float],
-    x0: Float[np.ndarray, " d"],
+    x0,
     time: float,
     start: str | None = None,
 ) -> xr.Dataset:
@@ -38,6 +39,7 @@ def quadratic_order(
             ErrorFeedback and EF21 around RandomSparsification(…, scaled=False). Or a function that gives the setup of an η, for
             the underdamped models, where β → 1 as η → 0.
         kind: as in `sde.model`, "principal" excepted.
+        x0: a number, or a vector [d].
         etas: at least four step sizes η of the schedule; the order in η_e is the same, as η_e/η is fixed.
         start: as in `integrate`: a classic model from the "given" start is of first order where the memory starts at 0.
 
@@ -57,14 +59,20 @@ def quadratic_order(
     >>> quadratic_order(setup, "classic", etas, np.ones(2), 1.0, start="given").order
     1
     """
-    require_etas(etas)
-    made = setup if callable(setup) and not isinstance(setup, Setup) else (lambda eta: setup)
-    error = np.array([_sup_error(made(eta), kind, eta, np.asarray(x0, float), time, start) for eta in etas])
+    steps, time = require_etas(etas), positive("time", time)
+
+    def made(eta: float) -> Setup:
+        given = setup(eta) if callable(setup) and not isinstance(setup, Setup) else setup
+        return instance("setup", given, Setup, "Setup(problem, Agents(4)), or a function that gives one for an eta")
+
+    error = np.array([_sup_error(made(eta), kind, eta, x0, time, start) for eta in steps])
     return order_table(etas, error, np.zeros_like(error), model=kind, time=time)
 
 
-def _sup_error(setup: Setup, kind: str, eta: float, x0: np.ndarray, time: float, start: str | None) -> float:
-    with working_dtype("float64"):
+def _sup_error(setup: Setup, kind: str, eta: float, x0, time: float, start: str | None) -> float:
+    require(not callable(x0), f"x0 is {shown(x0)}, but exact moments start at one point; give a number or a vector.")
+    with working_dtype("float64") as dtype:
+        x0 = np.asarray(start_points(x0, setup.problem, 1, 0, dtype)[0])
         built = model(setup, kind, Constant(eta))
         decay, spread = _transition(built)
         state = _first_state(cast(built, float), jnp.asarray(x0), start_of(built, start) == "shifted")

@@ -9,7 +9,7 @@ import xarray as xr
 from jaxtyping import Float
 from scipy import stats
 
-from stablestep.errors import positive, require
+from stablestep.errors import positive, require, shown
 
 Floats = Float[np.ndarray, " n"]
 
@@ -126,6 +126,8 @@ def require_etas(etas: Iterable[float]) -> Floats:
     Raises:
         InvalidInput: otherwise, and for one that is not greater than 0.
     """
+    listed = isinstance(etas, Iterable) and not isinstance(etas, str) and getattr(etas, "ndim", 1) == 1
+    require(listed, f"etas is {shown(etas)}, but must list at least four step sizes, such as [0.08, 0.04, 0.02, 0.01].")
     values = np.array([positive("each of etas", eta) for eta in etas])
     count = len(set(values))
     require(count == len(values), f"etas has {len(values)} values, but {count} different ones; give each once.")

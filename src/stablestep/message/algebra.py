@@ -1,10 +1,12 @@
 """Blocks of second moments, d × d or (where H is diagonal, so that they close) their diagonals alone."""
 
+import jax
 import numpy as np
 from jaxtyping import Float
 
 Block = Float[np.ndarray, "... d d"] | Float[np.ndarray, "... d"]
 Vectors = Float[np.ndarray, "... d"]
+LARGE = 2**18  # multiplications of a product, from which on NumPy takes threads
 
 
 class Diagonals:
@@ -105,19 +107,32 @@ Algebra = type[Diagonals] | type[Dense]
 def times(blocks: Block, matrix: np.ndarray, turned: bool = False) -> Block:
     """blocks · matrix, or (`turned`) matrixᵀ · blocks, as one product of two matrices: many small ones wait for each other's threads."""
     given = np.swapaxes(blocks, -1, -2) if turned else blocks
-    found = (np.ascontiguousarray(given).reshape(-1, len(matrix)) @ matrix).reshape(*given.shape[:-1], -1)
+    found = product(np.ascontiguousarray(given).reshape(-1, len(matrix)), matrix).reshape(*given.shape[:-1], -1)
     return np.swapaxes(found, -1, -2) if turned else found
+
+
+def product(a: Float[np.ndarray, "m k"], b: Float[np.ndarray, "k n"]) -> Float[np.ndarray, "m n"]:
+    """a · b; a large one by XLA, since NumPy's threads wait for each other where cores are busy, ten times as long as they work."""
+    if a.size * b.shape[1] < LARGE:
+        return a @ b
+    with jax.enable_x64(True):
+        return np.asarray(_product(a, b))
+
+
+@jax.jit
+def _product(a, b):
+    return a @ b
 
 
 def sandwich(left: np.ndarray, blocks: Block) -> Block:
     """left · blocks · leftᵀ, a small matrix [a, b] of numbers around blocks [b, b, …]."""
     flat = blocks.reshape(left.shape[1] ** 2, -1)
-    return (np.kron(left, left) @ flat).reshape(len(left), len(left), *blocks.shape[2:])
+    return product(np.kron(left, left), flat).reshape(len(left), len(left), *blocks.shape[2:])
 
 
 def weighed(vector: np.ndarray, blocks: Block) -> Block:
     """vectorᵀ blocks vector, one block."""
-    return (np.kron(vector, vector) @ blocks.reshape(len(vector) ** 2, -1)).reshape(blocks.shape[2:])
+    return product(np.kron(vector, vector)[None], blocks.reshape(len(vector) ** 2, -1)).reshape(blocks.shape[2:])
 
 
 def symmetric(algebra: Algebra, blocks: Block) -> Block:

@@ -88,12 +88,8 @@ def spread(noise: Noise, problem: Problem) -> Spread:
     rng = np.random.default_rng(0)
     probes = [np.zeros(dim), np.ones(dim), np.linspace(1, 2, dim), *rng.normal(size=(2, dim))]
     with jax.enable_x64(True):
-        points = rng.normal(size=(len(probes), dim))
-        found = [
-            dense(noise.covariance(problem, jnp.asarray(point), jnp.asarray(probe)))
-            for point, probe in zip(points, probes, strict=True)
-        ]
-    additive, even, uneven, *others = found
+        found = _covariances(noise, problem, rng.normal(size=(len(probes), dim)), probes)
+    additive, even, uneven, *others = (np.asarray(part, float) for part in found)
     relative, own = _parts(_diagonal(even - additive), _diagonal(uneven - additive), probes[2])
     result = Spread(additive, relative, own)
     for probe, other in zip(probes[1:], (even, uneven, *others), strict=True):
@@ -105,6 +101,12 @@ def spread(noise: Noise, problem: Problem) -> Spread:
                 'close; use method="rollouts".'
             )
     return result
+
+
+@eqx.filter_jit
+def _covariances(noise: Noise, problem: Problem, points, probes):
+    both = zip(points, probes, strict=True)
+    return [dense(noise.covariance(problem, jnp.asarray(point), jnp.asarray(probe))) for point, probe in both]
 
 
 def _diagonal(matrix: np.ndarray) -> Vector:

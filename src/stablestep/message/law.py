@@ -10,7 +10,7 @@ import lineax as lx
 from jaxtyping import Array, Float, Key
 from numpy.typing import ArrayLike
 
-from stablestep.errors import InvalidInput, one_of, require, whole
+from stablestep.errors import InvalidInput, instance, one_of, require, whole
 from stablestep.message.exact import exact_law
 from stablestep.message.given import covariance_given, mean_given
 from stablestep.message.group import AgentByAgent, GroupLaw, Memory, Remembering
@@ -266,6 +266,7 @@ def law(setup: Setup, sampling: str = "auto") -> Law:
     Array([[0.505625, 0.      ],
            [0.      , 0.005625]], dtype=float...)
     """
+    instance("setup", setup, Setup, "Setup(problem, Agents(4))")
     one_of("sampling", sampling, SAMPLINGS)
     groups = tuple(_group_law(setup, group, sampling) for group in setup.groups)
     return Law(groups, tuple(group.count / setup.count for group in setup.groups), setup.differs, setup.common)

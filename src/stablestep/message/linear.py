@@ -88,13 +88,20 @@ def agent(compressor: Compressor, step: float) -> Agent:
     [[0.75, 0.25], [0.75, 0.25]]
     """
     with jax.enable_x64(True):
-        zero = jnp.zeros(2)
-        before = with_leaf(compressor, Scale(0.0)).memory(zero, zero)
-        first = _passage(compressor, before, step)
-        if not jax.tree.leaves(eqx.filter(before, eqx.is_inexact_array, inverse=True)):
-            return Agent(_start(compressor), first, first)
-        after = _sent(compressor, 1.0, before, zero, step)[1]
-        return Agent(_start(compressor), first, _passage(compressor, after, step))
+        start, *pairs = (np.asarray(part, float) for part in _read(compressor, jnp.asarray(step, float)))
+    passages = [Passage(dropped, *_factors(kept - dropped)) for dropped, kept in pairs]
+    return Agent(start, passages[0], passages[-1])
+
+
+@eqx.filter_jit
+def _read(compressor: Compressor, step: Array) -> list[Array]:
+    """Of `Agent`: the start, and what is sent without and with the mask by the first message, and by later ones if they differ."""
+    zero = jnp.zeros(2)
+    before = with_leaf(compressor, Scale(0.0)).memory(zero, zero)
+    found = [_start(compressor), _both(compressor, before, step)]
+    if jax.tree.leaves(eqx.filter(before, eqx.is_inexact_array, inverse=True)):
+        found.append(_both(compressor, _sent(compressor, 1.0, before, zero, step)[1], step))
+    return found
 
 
 def require_linear(compressor: Compressor) -> None:
@@ -104,12 +111,18 @@ def require_linear(compressor: Compressor) -> None:
         raise not_closed(compressor)
     found = agent(compressor, 0.3)
     probes = np.random.default_rng(0).normal(size=(len(found.start) + 1, 5))
+    numbers = np.array([1.0, -0.7])
     with jax.enable_x64(True):
-        template = with_leaf(compressor, Scale(0.0)).memory(jnp.zeros(2), jnp.zeros(2))
-        for number in (1.0, -0.7):
-            answer = _outputs(compressor, number, template, probes, 0.3)
-            if not np.allclose(answer, found.first.mean(number) @ probes, rtol=1e-9, atol=1e-9):
-                raise not_closed(compressor)
+        answers = _answers(compressor, numbers, probes)
+    for number, answer in zip(numbers, answers, strict=True):
+        if not np.allclose(answer, found.first.mean(number) @ probes, rtol=1e-9, atol=1e-9):
+            raise not_closed(compressor)
+
+
+@eqx.filter_jit
+def _answers(compressor: Compressor, numbers, probes):
+    template = with_leaf(compressor, Scale(0.0)).memory(jnp.zeros(2), jnp.zeros(2))
+    return [_outputs(compressor, number, template, probes, jnp.asarray(0.3)) for number in numbers]
 
 
 def not_closed(compressor: Compressor) -> InvalidInput:
@@ -124,26 +137,25 @@ def _named(compressor: Compressor) -> str:
     return inside if inside == compressor.name else f"{compressor.name} of {inside}"
 
 
-def _start(compressor: Compressor) -> np.ndarray:
+def _start(compressor: Compressor) -> Array:
     noisy, exact = jnp.eye(2)
     leaves = _numbers(with_leaf(compressor, Scale(0.0)).memory(noisy, exact))
-    return np.array(leaves, float).reshape(len(leaves), 2)
+    return jnp.stack(leaves) if leaves else jnp.zeros((0, 2))
 
 
-def _passage(compressor: Compressor, template, step: float) -> Passage:
+def _both(compressor: Compressor, template, step: Array) -> Array:
     """Every coordinate carries one input: with the L + 1 unit vectors as inputs, the coordinates of the outputs are the coefficients."""
-    inputs = np.eye(len(_numbers(template)) + 1)
-    dropped, kept = (_outputs(compressor, number, template, inputs, step) for number in (0.0, 1.0))
-    return Passage(dropped, *_factors(kept - dropped))
+    inputs = jnp.eye(len(_numbers(template)) + 1)
+    return jnp.stack([_outputs(compressor, number, template, inputs, step) for number in (0.0, 1.0)])
 
 
-def _outputs(compressor: Compressor, number: float, template, inputs, step: float) -> np.ndarray:
+def _outputs(compressor: Compressor, number, template, inputs, step: Array) -> Array:
     message, memory = _sent(compressor, number, _filled(template, inputs[:-1]), inputs[-1], step)
-    return np.array([*_numbers(memory), message], float)
+    return jnp.stack([*_numbers(memory), message])
 
 
-def _sent(compressor: Compressor, number: float, memory, gradient, step: float):
-    return with_leaf(compressor, Scale(number)).send(jnp.zeros(0), jnp.asarray(gradient), memory, jnp.asarray(step))
+def _sent(compressor: Compressor, number, memory, gradient, step: Array):
+    return with_leaf(compressor, Scale(number)).send(jnp.zeros(0), gradient, memory, step)
 
 
 def _numbers(memory) -> list[Array]:
@@ -172,20 +184,23 @@ def weights(compressor: Compressor, dim: int) -> tuple[float, np.ndarray]:
     """
     require_linear(compressor)
     inside = leaf(compressor)
+    probe = np.random.default_rng(0).normal(size=dim)
     with jax.enable_x64(True):
-        ones = jnp.ones(dim)
-        found = dense(inside.covariance(ones, None))
-        probe = np.random.default_rng(0).normal(size=dim)
-        other = dense(inside.covariance(jnp.asarray(probe), None))
+        found, other = (np.asarray(part, float) for part in _covariances(inside, probe))
     scaled = found * (probe**2 if found.ndim == 1 else np.outer(probe, probe))
     if found.shape != other.shape or not np.allclose(other, scaled, rtol=1e-9, atol=1e-9 * np.max(np.abs(other))):
         raise not_closed(compressor)
     return inside.gain(dim), found
 
 
-def dense(operator: lx.AbstractLinearOperator) -> np.ndarray:
+@eqx.filter_jit
+def _covariances(inside: Compressor, probe):
+    return [dense(inside.covariance(each, None)) for each in (jnp.ones_like(probe), jnp.asarray(probe))]
+
+
+def dense(operator: lx.AbstractLinearOperator) -> Array:
     """A diagonal operator as [d], any other as [d, d]."""
-    return np.asarray(lx.diagonal(operator) if lx.is_diagonal(operator) else operator.as_matrix(), float)
+    return lx.diagonal(operator) if lx.is_diagonal(operator) else operator.as_matrix()
 
 
 def turning(server: Server) -> Square:
@@ -200,9 +215,9 @@ def turning(server: Server) -> Square:
     """
     with jax.enable_x64(True):
         count = 1 + len(_numbers(server.memory(jnp.zeros(1))))
-        found = _turned(server, np.eye(count))
         probes = np.random.default_rng(0).normal(size=(count, 5))
-        linear = np.allclose(_turned(server, probes), found @ probes, rtol=1e-9, atol=1e-9)
+        found, answer = (np.asarray(part, float) for part in _turned(server, (np.eye(count), probes)))
+    linear = np.allclose(answer, found @ probes, rtol=1e-9, atol=1e-9)
     require(
         linear,
         f"{server.name} is not a linear function of the messages, so second moments do not close; simulate the method, or find its "
@@ -211,7 +226,11 @@ def turning(server: Server) -> Square:
     return found
 
 
-def _turned(server: Server, inputs: np.ndarray) -> np.ndarray:
-    template = server.memory(jnp.zeros(inputs.shape[1]))
-    direction, memory = server.turn(jnp.asarray(inputs[0]), _filled(template, inputs[1:]))
-    return np.array([direction, *_numbers(memory)], float)
+@eqx.filter_jit
+def _turned(server: Server, inputs: tuple[np.ndarray, ...]) -> list[Array]:
+    found = []
+    for given in inputs:
+        template = server.memory(jnp.zeros_like(given[0]))
+        direction, memory = server.turn(jnp.asarray(given[0]), _filled(template, given[1:]))
+        found.append(jnp.stack([direction, *_numbers(memory)]))
+    return found

@@ -56,7 +56,7 @@ class Linear:
     turning: np.ndarray
     algebra: Algebra
 
-    @property
+    @cached_property
     def dim(self) -> int:
         return self.setup.dim
 

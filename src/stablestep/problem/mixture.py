@@ -1,6 +1,6 @@
 """The weighted sum of several problems: the objective of agents whose data differ."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import equinox as eqx
 import numpy as np
@@ -29,7 +29,7 @@ class Mixture(Problem):
     weights: Float[np.ndarray, " n"]
 
     def __init__(self, problems: Sequence[Problem], weights: ArrayLike):
-        self.problems = tuple(problems)
+        self.problems = _listed(problems)
         self.weights = numbers("Mixture: the array of weights", weights)
         _require_problems(self.problems)
         _require_weights(self.weights, len(self.problems))
@@ -91,6 +91,15 @@ class Mixture(Problem):
 def _full(problem: Quadratic) -> np.ndarray:
     matrix = np.asarray(problem.matrix, dtype=np.float64)
     return np.diag(matrix) if matrix.ndim == 1 else matrix
+
+
+def _listed(problems) -> tuple[Problem, ...]:
+    listed = isinstance(problems, Iterable) and not isinstance(problems, (str, np.ndarray))
+    require(
+        listed,
+        f"Mixture: problems is {shown(problems)}, but must list problems, such as [Quadratic([1.0]), Quadratic([2.0])].",
+    )
+    return tuple(problems)
 
 
 def _require_problems(problems: tuple[Problem, ...]) -> None:

@@ -85,10 +85,24 @@ def _given(x0, dim: int, runs: int, dtype):
 def _drawn(x0: Callable, dim: int, runs: int, seed: int, dtype):
     root = Stream.seed(seed)
     keys = jax.vmap(lambda run: root.child(run, Family.START).key())(jnp.arange(runs, dtype=jnp.uint32))
-    shape = jax.eval_shape(x0, jax.random.key(0)).shape
-    require(shape in ((), (dim,)), f"x0(key) has shape {shape}, but must be a number or a vector of length {dim}.")
+    _check_draw(x0, dim)
     points = jax.vmap(x0)(keys).astype(dtype)
     return jnp.broadcast_to(points.reshape(runs, -1), (runs, dim))
+
+
+def _check_draw(x0: Callable, dim: int) -> None:
+    try:
+        drawn = jax.eval_shape(lambda key: jnp.asarray(x0(key)), jax.random.key(0))
+    except Exception as error:
+        said = str(error).splitlines()[0] if str(error) else ""
+        raise InvalidInput(
+            f"x0(key) failed with {type(error).__name__} ({said}); give a function that draws a point of a JAX key, such as "
+            "lambda key: jax.random.normal(key, (3,))."
+        ) from error
+    fits = drawn.shape in ((), (dim,))
+    require(fits, f"x0(key) has shape {drawn.shape}, but must be a number or a vector of length {dim}.")
+    real = jnp.issubdtype(drawn.dtype, jnp.floating) or jnp.issubdtype(drawn.dtype, jnp.integer)
+    require(real, f"x0(key) holds {drawn.dtype} values, but must hold real numbers.")
 
 
 def ball_radius(radius, points: Float[Array, "runs d"]) -> float:

@@ -1,10 +1,13 @@
 """From samples to a measured number with its standard error, and from there to a `Check`."""
 
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import numpy as np
 import xarray as xr
+from jaxtyping import Float
 
+from stablestep import plot
 from stablestep.claim import Check
 
 Measured = tuple[float, float]
@@ -70,6 +73,21 @@ def order_check(found: xr.Dataset, predicted: float, label: str) -> Check:
 def gone(result: xr.Dataset) -> np.ndarray:
     """Which runs diverged."""
     return np.isfinite(result.divergence_iteration.values)
+
+
+def diverged(results: Iterable[xr.Dataset], name: str, values: Sequence[float]) -> Float[np.ndarray, "results values"]:
+    """The share of runs of each result that diverged, for every value of its parameter `name`."""
+    return np.array([[fraction(gone(result.sel({name: value})))[0] for value in values] for result in results])
+
+
+def by_start(symbol: str, starts: Sequence[float], shares: Float[np.ndarray, "starts values"]) -> str:
+    """Shares in words.
+
+    >>> by_start("x0", [1.0, 2.0], np.array([[0.0, 0.5], [0.25, 1.0]]))
+    'x0 = 1: 0 %, 50.0 %; x0 = 2: 25.0 %, 100 %'
+    """
+    rows = zip(starts, shares, strict=True)
+    return "; ".join(f"{symbol} = {x0:g}: {', '.join(plot.percent(share) for share in row)}" for x0, row in rows)
 
 
 def at_end(result: xr.Dataset) -> Measured:

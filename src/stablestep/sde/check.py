@@ -9,7 +9,7 @@ import lineax as lx
 import numpy as np
 from jaxtyping import Array, Float
 
-from stablestep.errors import InvalidInput, require
+from stablestep.errors import InvalidInput, is_number, positive, require, shown
 from stablestep.message.group import GroupLaw
 from stablestep.record import cast
 from stablestep.schedule import Schedule, StepLimit
@@ -132,12 +132,8 @@ def _drifts(built: Continuous, points):
 def steps_of(time: float, dt: float | None, eta: float) -> tuple[int, float]:
     """How many steps of which length: dt by default η/16, adjusted so that whole steps reach `time`; η is the time of one iteration."""
     chosen = eta / 16 if dt is None else dt
-    require(
-        np.ndim(chosen) == 0 and bool(0 < chosen <= eta * (1 + 1e-9)),
-        f"dt is {chosen}, but must be in (0, η], η = {eta:g}; η/16 is the default.",
-    )
-    require(
-        np.ndim(time) == 0 and bool(0 < time < math.inf), f"time is {time}, but must be a finite number greater than 0."
-    )
+    fits = is_number(chosen) and 0 < chosen <= eta * (1 + 1e-9)
+    require(fits, f"dt is {shown(chosen)}, but must be in (0, η], η = {eta:g}; η/16 is the default.")
+    time = positive("time", time)
     steps = max(1, round(time / chosen))
     return steps, time / steps

@@ -5,7 +5,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
 
-from stablestep.errors import FORMS, one_of, require
+from stablestep.errors import FORMS, instance, one_of, require
 from stablestep.method import Process
 from stablestep.problem import Problem
 from stablestep.record import ball_radius, cast, monte_carlo, recorded, start, working_dtype
@@ -72,6 +72,7 @@ def loss_process(
     >>> bool(abs(found.loss - found.process).max() < 0.05)
     True
     """
+    instance("model", model, Continuous, "sde.model(setup, kind, schedule)")
     require(isinstance(model, Model), f'the model "{model.kind}" has a momentum beside the point; use integrate.')
     assert isinstance(model, Model)
     require(not model.noiseless, "a model without noise has no volatility; f along an ODE is what integrate records.")

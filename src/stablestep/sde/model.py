@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import lineax as lx
 
-from stablestep.errors import FORMS, instance, nearest, one_of, require
+from stablestep.errors import FORMS, instance, nearest, one_of, require, shown
 from stablestep.message import Law, law
 from stablestep.schedule import Normalized, Schedule
 from stablestep.sde import check
@@ -169,7 +169,7 @@ def model(
     """
     instance("setup", setup, Setup, "Setup(problem, Agents(4))")
     known = isinstance(kind, str) and kind in KINDS
-    require(known, f'there is no model "{kind}". {nearest(str(kind), KINDS)}')
+    require(known, f"there is no model {shown(str(kind))}. {nearest(str(kind), KINDS)}")
     one_of("form", form, FORMS)
     instance("schedule", schedule, Schedule, "schedule.Constant(0.1)")
     if kind in UNDERDAMPED:

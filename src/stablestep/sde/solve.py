@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import xarray as xr
 
-from stablestep.errors import instance, nearest, one_of, require
+from stablestep.errors import flag, instance, nearest, one_of, require, shown
 from stablestep.record import Paths, Run, cast, dataset, describe, monte_carlo, provenance, recorded, working_dtype
 from stablestep.sde.check import require_start, steps_of
 from stablestep.sde.continuous import Continuous
@@ -72,7 +72,7 @@ def integrate(
     True
     """
     instance("model", model, Continuous, "sde.model(setup, kind, schedule)")
-    start, method = start_of(model, start), _method_of(model, method, observe)
+    start, method, error = start_of(model, start), _method_of(model, method, observe), flag("error", error)
     run, tick = Run(x0, runs, seed, observe, final, radius, progress), float(model.tick)
     steps, step = steps_of(time, dt, tick)
     marks = recorded(steps, record)
@@ -102,13 +102,15 @@ def integrate(
 
 def start_of(model: Continuous, start: str | None) -> str:
     """Which start a model takes: "shifted" by default for the models of a slow path, "first" and "classic"."""
-    return one_of("start", start or ("shifted" if model.kind in ("first", "classic") else "given"), STARTS)
+    by_default = "shifted" if model.kind in ("first", "classic") else "given"
+    return one_of("start", by_default if start is None else start, STARTS)
 
 
 def _method_of(model: Continuous, method: str | None, observe) -> str:
     """The method, by default that of the model, if it fits."""
-    method = method or ("ode" if model.kind == "principal" else "euler")
-    require(method in SOLVERS, f'there is no method "{method}". {nearest(str(method), SOLVERS)}')
+    method = ("ode" if model.kind == "principal" else "euler") if method is None else method
+    known = isinstance(method, str) and method in SOLVERS
+    require(known, f"there is no method {shown(str(method))}. {nearest(str(method), SOLVERS)}")
     require(
         model.kind != "principal" or method == "ode",
         'the principal flow is complex and is integrated by method="ode" only.',
@@ -118,7 +120,7 @@ def _method_of(model: Continuous, method: str | None, observe) -> str:
         f'method="{method}" is not for the pair of a point and a momentum; use "euler" or "tamed".',
     )
     require(
-        not observe or method not in WITHOUT_STEPS, f'observe is not available with method="{method}"; use "euler".'
+        observe is None or method not in WITHOUT_STEPS, f'observe is not available with method="{method}"; use "euler".'
     )
     return method
 

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable
 
-from stablestep.errors import InvalidInput, nearest
+from stablestep.errors import InvalidInput, nearest, shown
 from stablestep.setup import Setup
 from stablestep.stability.formulas import coordinate_wise, loss_model, theorem
 from stablestep.stability.lyapunov import lyapunov
@@ -54,7 +54,7 @@ def critical_step(setup: Setup, *, x0, method: str = "rollouts", seed: int = 0, 
     (0.5, 'exact')
     """
     if not isinstance(method, str) or method not in METHODS:
-        raise InvalidInput(f'there is no method "{method}". {nearest(str(method), METHODS)}')
+        raise InvalidInput(f"there is no method {shown(str(method))}. {nearest(str(method), METHODS)}")
     chosen = METHODS[method]
     known = list(inspect.signature(chosen).parameters)[1:]
     for name in options:

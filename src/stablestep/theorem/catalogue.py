@@ -5,7 +5,7 @@ from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 
-from stablestep.errors import InvalidInput, nearest
+from stablestep.errors import InvalidInput, instance, nearest, shown
 from stablestep.theorem.constants import Constants
 from stablestep.theorem.result import Result
 
@@ -38,10 +38,14 @@ def result(name: str) -> Result:
     'B.5'
     """
     for candidate in results():
-        if name == candidate.name or name in candidate.aliases:
+        if isinstance(name, str) and name in (candidate.name, *candidate.aliases):
             return candidate
     known = [known for candidate in results() for known in (candidate.name, *candidate.aliases)]
-    raise InvalidInput(f'There is no result "{name}". {nearest(str(name), known)}')
+    raise InvalidInput(f"There is no result {shown(str(name))}. {nearest(str(name), known)}")
+
+
+def _checked(c: Constants) -> Constants:
+    return instance("c", c, Constants, "theorem.Constants(L0=1, L1=0, dim=10)")
 
 
 def step_limit(
@@ -65,7 +69,7 @@ def step_limit(
     >>> round(step_limit("4.3", signs, form="printed"), 10), step_limit("4.3", signs)
     (0.1296615099, 0.25)
     """
-    return result(name).step_limit(c, gradient_norm, epsilon, **options)
+    return result(name).step_limit(_checked(c), gradient_norm, epsilon, **options)
 
 
 def bound(name: str, c: Constants, *, eta=None, phi1=None, phi2=None, steps=None, **options) -> float:
@@ -95,7 +99,7 @@ def bound(name: str, c: Constants, *, eta=None, phi1=None, phi2=None, steps=None
     0.25
     """
     found = result(name)
-    return found.bound(c, **found.times(eta, phi1, phi2, steps), **options)
+    return found.bound(_checked(c), **found.times(eta, phi1, phi2, steps), **options)
 
 
 def density(name: str, c: Constants, *, eta=None, eta_t=None, phi1=None, phi2=None, steps=None, **options):
@@ -110,4 +114,4 @@ def density(name: str, c: Constants, *, eta=None, eta_t=None, phi1=None, phi2=No
     0.05
     """
     found = result(name)
-    return found.density(c, eta_t=eta_t, **found.times(eta, phi1, phi2, steps), **options)
+    return found.density(_checked(c), eta_t=eta_t, **found.times(eta, phi1, phi2, steps), **options)

@@ -8,6 +8,7 @@ import numpy as np
 from stablestep.theorem.constants import Constants
 from stablestep.theorem.discrete import Discrete, checked_error
 from stablestep.theorem.remainder import psi, stretch
+from stablestep.theorem.result import Hypothesis
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,9 @@ class Directed(Discrete):
     @abc.abstractmethod
     def shrinks(self, c: Constants) -> float:
         """s."""
+
+    def clients(self, c):
+        return Hypothesis("clients of their own data", True)
 
     def turned(self, c: Constants, h):
         """(a, b) with 2s/(1−s) times the mean of ‖∇f_i(x⁺) − ∇f_i(x)‖ ≤ a + b‖∇f(x)‖."""

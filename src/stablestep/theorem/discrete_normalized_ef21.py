@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from stablestep.theorem.directed import Directed
 from stablestep.theorem.discrete import noise_free
 from stablestep.theorem.remainder import stretch
-from stablestep.theorem.result import Hypothesis
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +31,6 @@ class NormalizedEF21(Directed):
         square, floor = c.spread
         moved = 2 * c.gain * stretch(h, c.L1)
         return (c.L0 + c.L1 * math.sqrt(floor)) * moved, c.L1 * math.sqrt(square) * moved
-
-    def clients(self, c):
-        return Hypothesis("clients of their own data", True)
 
     def assumed(self, c):
         return (noise_free(self.name, c),)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from stablestep.theorem.directed import Directed
 from stablestep.theorem.discrete import relative_free
-from stablestep.theorem.result import Hypothesis
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +26,6 @@ class NormalizedMomentum(Directed):
 
     def cost(self, c, h):
         return super().cost(c, h) + 2 * h * math.sqrt(c.B / c.agents * (1 - c.momentum) / (1 + c.momentum))
-
-    def clients(self, c):
-        return Hypothesis("clients of their own data", True)
 
     def assumed(self, c):
         return (relative_free(self.name, c),)

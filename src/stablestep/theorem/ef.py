@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stablestep.errors import require
+from stablestep.errors import instance, require
 from stablestep.theorem.constants import Constants
 from stablestep.theorem.discrete import Discrete, smooth
 from stablestep.theorem.result import Hypothesis
@@ -58,6 +58,7 @@ def necessary(c: Constants) -> float:
     Raises:
         InvalidInput: without alpha.
     """
+    instance("c", c, Constants, "theorem.Constants(L0=1, L1=0, dim=10, alpha=0.1)")
     require(c.alpha is not None, "alpha is missing; give α of the compressor in the constants.")
     L = c.smoothness[0]
     return 2 * (1 - c.s) / ((1 + c.s) * L) if L > 0 else math.inf

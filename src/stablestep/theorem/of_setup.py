@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from stablestep.compressor import EF21, Compressor, ErrorFeedback, LocalClip, Momentum
-from stablestep.errors import InvalidInput, at_least_zero, flag, instance, require
-from stablestep.problem import Problem, Quadratic
+from stablestep.errors import InvalidInput, at_least_zero, flag, instance, numbers, require
+from stablestep.problem import Problem
 from stablestep.server import HeavyBall
 from stablestep.setup import Setup
+from stablestep.theorem.apart import dissimilarity_of
 from stablestep.theorem.constants import Constants
 
 
@@ -30,7 +31,7 @@ def constants(
         L1: which pair of the problem's curve to use.
         gradient_norm: or: the pair that is best at this gradient norm.
         x0: a number or a vector; f(x0) − f* is then the initial gap, where the minimum is known.
-        dissimilarity: (𝔅², ζ²) of clients that have data of their own, where it is not known (quadratics about one point have theirs);
+        dissimilarity: (𝔅², ζ²) of clients that have data of their own, where it is not known (affine gradients have theirs);
             `estimate.dissimilarity` measures it.
         normalized: whether the steps are divided by the norm of the direction, which is a matter of the schedule.
 
@@ -48,6 +49,7 @@ def constants(
     >>> found.memory, found.beta, found.speed
     ('HeavyBall', 0.75, 4.0)
     """
+    instance("setup", setup, Setup, "Setup(problem, Agents(4))")
     require((L1 is None) != (gradient_norm is None), "give either L1 or gradient_norm, to choose the pair (L0, L1).")
     signs = sends_signs(setup)
     return Constants(
@@ -82,6 +84,8 @@ def described(c: Constants, setup: Setup, normalized: bool = False) -> Constants
     Raises:
         InvalidInput: if they are of another number of agents or coordinates, or of another memory.
     """
+    instance("setup", setup, Setup, "Setup(problem, Agents(4))")
+    instance("constants", c, Constants, "theorem.Constants(L0=1, L1=0, dim=10)")
     for name, given, own in (("count", c.agents, setup.count), ("dim", c.dim, setup.dim)):
         require(
             given == own, f"constants have {name} = {given}, but the setup has {own}; give constants of this setup."
@@ -108,7 +112,7 @@ def constants_at(
     """
     if given is not None:
         require(L1 is None, f"L1 is {L1}, but constants hold an L1 of their own; give one or the other.")
-        return described(instance("constants", given, Constants, "theorem.Constants(L0=1, …)"), setup, normalized)
+        return described(given, setup, normalized)
     pair: dict[str, Any] = {"gradient_norm": gradient_norm} if L1 is None else {"L1": L1}
     return constants(setup, x0=x0, normalized=normalized, **pair)
 
@@ -149,32 +153,13 @@ def _clients(setup: Setup, given: tuple[float, float] | None) -> dict[str, Any]:
         not split,
         'groups of data of their own have mask="shared", each its own mask, for which no theorem is stated; use mask="own".',
     )
-    return {"dissimilarity": _quadratics(own, [group.count / setup.count for group in setup.groups])}
-
-
-def _quadratics(problems: list[Problem], weights: list[float]) -> tuple[float, float]:
-    """(𝔅², 0) of quadratics about one point: 𝔅² is the largest eigenvalue of H⁻¹ (mean H_i²) H⁻¹, H the mean of H_i."""
-    known = all(isinstance(problem, Quadratic) for problem in problems)
-    matrices = [_full(np.asarray(problem.matrix, float)) for problem in problems if isinstance(problem, Quadratic)]
-    mean = sum(weight * matrix for weight, matrix in zip(weights, matrices)) if known else np.zeros((1, 1))
-    require(
-        known and np.linalg.cond(mean) < 1e12,
-        "groups have problems of their own, but how far their gradients differ is not known; give dissimilarity=(𝔅², ζ²), "
-        "which estimate.dissimilarity measures, or use one problem.",
-    )
-    squares = sum(weight * matrix @ matrix for weight, matrix in zip(weights, matrices))
-    inverse = np.linalg.inv(mean)
-    return max(1.0, float(np.linalg.eigvalsh(inverse @ squares @ inverse)[-1])), 0.0
-
-
-def _full(matrix: np.ndarray) -> np.ndarray:
-    return np.diag(matrix) if matrix.ndim == 1 else matrix
+    return {"dissimilarity": dissimilarity_of(own, [group.count / setup.count for group in setup.groups])}
 
 
 def _gap(setup: Setup, x0) -> float | None:
     if x0 is None or setup.problem.minimum is None:
         return None
-    given = np.asarray(x0, float)
+    given = numbers("x0", x0)
     require(
         given.shape in ((), (setup.dim,)),
         f"x0 has shape {given.shape}, but must be a number or a vector of length {setup.dim}.",

@@ -24,54 +24,55 @@ def _data(rows: int, dim: int) -> tuple[np.ndarray, np.ndarray]:
 
 def family() -> dict[str, tuple[Setup, float]]:
     """Setups and starts: one or many coordinates, equal and different agents, five compressors, light and heavy tails."""
-    sparse, gaussian = compressor.RandomSparsification, noise.Gaussian
-    features, labels = _data(60, 5)
-    eigenvalues = np.linspace(1.0, 10.0, 10)
+    return _quartics() | _quadratics() | _others()
+
+
+def _quartics() -> dict[str, tuple[Setup, float]]:
+    def of(dim: int, *groups: Agents) -> Setup:
+        return Setup(problem.Quartic(dim), *groups)
+
+    slight = noise.Gaussian(0, 0.1)
+    unlike = Agents(8, slight, _sparse(2.0)), Agents(4, noise.Gaussian(0, 0.3), _sparse(16.0))
     return {
-        "quartic, d = 1, GD": (Setup(problem.Quartic(1), Agents(1)), 1.0),
-        "quartic, d = 1, ω = 4": (Setup(problem.Quartic(1), Agents(1, gaussian(0, 0.1), sparse(4.0))), 1.0),
-        "quartic, d = 1000, ω = 8 (Fig. 1)": (
-            Setup(problem.Quartic(1000), Agents(1, gaussian(0, 0.1), sparse(8.0))),
-            0.5,
-        ),
-        "quartic, d = 100, ω = 8, N = 16": (
-            Setup(problem.Quartic(100), Agents(16, gaussian(0, 0.1), sparse(8.0))),
-            0.5,
-        ),
-        "quartic, d = 20, different agents": (
-            Setup(
-                problem.Quartic(20), Agents(8, gaussian(0, 0.1), sparse(2.0)), Agents(4, gaussian(0, 0.3), sparse(16.0))
-            ),
-            1.0,
-        ),
-        "quartic, d = 50, TernGrad": (
-            Setup(problem.Quartic(50), Agents(2, gaussian(0, 0.05), compressor.TernGrad())),
-            1.0,
-        ),
-        "quartic, d = 10, Student-t ν = 3": (Setup(problem.Quartic(10), Agents(4, noise.StudentT(3.0, 1.0))), 1.0),
-        "quadratic, d = 10, ω = 4, N = 2": (
-            Setup(problem.Quadratic(eigenvalues), Agents(2, gaussian(0, 0.1), sparse(4.0))),
-            1.0,
-        ),
-        "quadratic, d = 1, ω = 4, σ1 = 1": (
-            Setup(problem.Quadratic([1.0]), Agents(1, gaussian(0, 1.0), sparse(4.0))),
-            1.0,
-        ),
-        "cosh, d = 50, QSGD with 2 levels": (
-            Setup(problem.Cosh(50), Agents(2, gaussian(0, 0.05), compressor.QSGD(2))),
-            2.0,
-        ),
-        "cosh, d = 10, ω = 4, N = 4": (Setup(problem.Cosh(10), Agents(4, gaussian(0, 0.1), sparse(4.0))), 3.0),
-        "double well, d = 1, ω = 1": (Setup(problem.DoubleWell(1), Agents(1, gaussian(0, 0.1), sparse(1.0))), 3.0),
-        "logistic, d = 5, minibatches of 8, ω = 2": (
-            Setup(problem.Logistic(features, labels), Agents(2, noise.Minibatch(8), sparse(2.0))),
-            2.0,
-        ),
-        "quadratic, d = 2, signs, Student-t ν = 1": (
-            Setup(problem.Quadratic([1.0, 2.0]), Agents(4, noise.StudentT(1.0, 1.0), compressor.Sign())),
-            2.0,
-        ),
+        "quartic, d = 1, GD": (of(1, Agents(1)), 1.0),
+        "quartic, d = 1, ω = 4": (of(1, Agents(1, slight, _sparse(4.0))), 1.0),
+        "quartic, d = 1000, ω = 8 (Fig. 1)": (of(1000, Agents(1, slight, _sparse(8.0))), 0.5),
+        "quartic, d = 100, ω = 8, N = 16": (of(100, Agents(16, slight, _sparse(8.0))), 0.5),
+        "quartic, d = 20, different agents": (of(20, *unlike), 1.0),
+        "quartic, d = 50, TernGrad": (of(50, Agents(2, noise.Gaussian(0, 0.05), compressor.TernGrad())), 1.0),
+        "quartic, d = 10, Student-t ν = 3": (of(10, Agents(4, noise.StudentT(3.0, 1.0))), 1.0),
     }
+
+
+def _quadratics() -> dict[str, tuple[Setup, float]]:
+    def of(eigenvalues, agents: Agents) -> Setup:
+        return Setup(problem.Quadratic(eigenvalues), agents)
+
+    signs = Agents(4, noise.StudentT(1.0, 1.0), compressor.Sign())
+    return {
+        "quadratic, d = 10, ω = 4, N = 2": (
+            of(np.linspace(1.0, 10.0, 10), Agents(2, noise.Gaussian(0, 0.1), _sparse(4.0))),
+            1.0,
+        ),
+        "quadratic, d = 1, ω = 4, σ1 = 1": (of([1.0], Agents(1, noise.Gaussian(0, 1.0), _sparse(4.0))), 1.0),
+        "quadratic, d = 2, signs, Student-t ν = 1": (of([1.0, 2.0], signs), 2.0),
+    }
+
+
+def _others() -> dict[str, tuple[Setup, float]]:
+    slight, cosh = noise.Gaussian(0, 0.1), problem.Cosh
+    coarse = Agents(2, noise.Gaussian(0, 0.05), compressor.QSGD(2))
+    batches = Agents(2, noise.Minibatch(8), _sparse(2.0))
+    return {
+        "cosh, d = 50, QSGD with 2 levels": (Setup(cosh(50), coarse), 2.0),
+        "cosh, d = 10, ω = 4, N = 4": (Setup(cosh(10), Agents(4, slight, _sparse(4.0))), 3.0),
+        "double well, d = 1, ω = 1": (Setup(problem.DoubleWell(1), Agents(1, slight, _sparse(1.0))), 3.0),
+        "logistic, d = 5, minibatches of 8, ω = 2": (Setup(problem.Logistic(*_data(60, 5)), batches), 2.0),
+    }
+
+
+def _sparse(omega: float) -> compressor.Compressor:
+    return compressor.RandomSparsification(omega)
 
 
 QUICK = ("quadratic, d = 1, ω = 4, σ1 = 1",)

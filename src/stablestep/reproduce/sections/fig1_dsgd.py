@@ -2,13 +2,11 @@
 
 from typing import Any
 
-import numpy as np
-
 from stablestep import noise, plot, problem, schedule
 from stablestep.claim import Claim
 from stablestep.report import Figure, Section
 from stablestep.reproduce.context import Context
-from stablestep.reproduce.measure import check, difference, fraction, gone
+from stablestep.reproduce.measure import by_start, check, difference, diverged, fraction, gone
 from stablestep.setup import Agents, Setup
 from stablestep.simulate import simulate
 
@@ -35,10 +33,10 @@ def run(context: Context) -> Section:
     normalized = simulate(setup, schedule=limit, x0=X0, **common)
     context.progress(0.4)
     # Recorded as above, though only the end counts: another number of times would compile anew.
-    starts = {x0: simulate(setup, schedule=schedule.Constant(ETA), x0=x0, record="log", **common) for x0 in STARTS}
+    starts = [simulate(setup, schedule=schedule.Constant(ETA), x0=x0, record="log", **common) for x0 in STARTS]
     context.progress(0.7)
     far = {x0: simulate(setup, schedule=limit, x0=x0, **common) for x0 in FAR}
-    shares = np.array([[fraction(gone(starts[x0].sel(sigma1=sigma)))[0] for sigma in SIGMAS] for x0 in STARTS])
+    shares = diverged(starts, "sigma1", SIGMAS)
     return Section(
         id="fig1-dsgd",
         title="Figure 1, DSGD: noise that grows with the gradient",
@@ -79,15 +77,13 @@ def _constant(constant, shares, runs, steps) -> Claim:
     for low, high in ((0, 1), (1, 2)):
         label = f"fraction diverged at σ = {SIGMAS[high]:g} minus that at σ = {SIGMAS[low]:g}"
         checks.append(check(difference(found[high], found[low]), ">=", 0.0, label))
-    table = "; ".join(
-        f"x0 = {x0:g}: {', '.join(plot.percent(s) for s in row)}" for x0, row in zip(STARTS, shares, strict=True)
-    )
     return Claim(
         "fig1.dsgd.constant",
         "S2 Fig. 1 left",
         "Without normalization DSGD diverges, faster for larger σ.",
         tuple(checks),
-        detail=f"Diverged at σ = 3, 4, 5 in {steps} steps of {runs} runs: {table}. It holds from x0 ≥ 2.5 and is false from x0 ≤ 1.",
+        detail=f"Diverged at σ = 3, 4, 5 in {steps} steps of {runs} runs: {by_start('x0', STARTS, shares)}. "
+        "It holds from x0 ≥ 2.5 and is false from x0 ≤ 1.",
     )
 
 

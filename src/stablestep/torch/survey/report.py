@@ -101,8 +101,8 @@ def _advice(workers: Workers, predictor: str, points: int, lr: float | None, lin
         predictor=predictor,
         constants=constants,
         normalization=theory.normalization(constants),
-        bearable_omega=theory.bearable(workers, constants, here),
-        omega_at_lr=None if lr is None else theory.allowing(workers, constants, here, lr),
+        bearable_omega=theory.bearable(constants, here),
+        omega_at_lr=None if lr is None else theory.allowing(constants, here, lr),
         links=tuple(links(step_cost(workers), link if link is not None else measured_rate(workers))),
     )
 

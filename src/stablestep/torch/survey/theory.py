@@ -7,8 +7,7 @@ from typing import Any
 from stablestep.errors import InvalidInput
 from stablestep.estimate import AffineVariance, Smoothness, Tail, scales
 from stablestep.stability.start_point import formula
-from stablestep.theorem import Constants, result
-from stablestep.theorem.covering import covering
+from stablestep.theorem import Constants, covering
 from stablestep.torch.survey.found import Limit
 from stablestep.torch.survey.points import Point, Survey
 from stablestep.torch.survey.workers import Workers
@@ -49,11 +48,11 @@ def limit(c: Constants | None, descent: list[Point]) -> Limit:
     if c is None:
         return Limit("theorem", None, None, "no theorem covers a biased compressor")
     try:
-        at = covering(c)
-        steps = [at.edge(c, point.gradient_norm) for point in descent]
+        found = covering(c)
+        steps = [found.edge(c, point.gradient_norm) for point in descent]
     except InvalidInput as error:
         return Limit("theorem", None, None, str(error))
-    definition = f"the largest step that {at.reference} allows on the descent (ε → 1)"
+    definition = f"the largest step that {found.reference} allows on the descent (ε → 1)"
     normalized = min(step * (1 + point.mean_norm) for step, point in zip(steps, descent))
     constant, eta0 = (formula(step, "theorem", definition, 0) for step in (min(steps), normalized))
     return Limit("theorem", constant, eta0)
@@ -67,21 +66,22 @@ def normalization(c: Constants | None) -> tuple[float, float] | None:
         return None
 
 
-def bearable(workers: Workers, c: Constants | None, norm: float) -> float | None:
+def bearable(c: Constants | None, norm: float) -> float | None:
     """The ω that halves the limit at this gradient norm, against ω = 0."""
-    offset, growth = _inverse(workers, c, norm)
+    offset, growth = _inverse(c, norm)
     return offset / growth if growth > 0 else None
 
 
-def allowing(workers: Workers, c: Constants | None, norm: float, lr: float) -> float | None:
+def allowing(c: Constants | None, norm: float, lr: float) -> float | None:
     """The largest ω at which the limit at this gradient norm is `lr`; 0 if none is."""
-    offset, growth = _inverse(workers, c, norm)
+    offset, growth = _inverse(c, norm)
     return max(0.0, (1 / lr - offset) / growth) if growth > 0 else None
 
 
-def _inverse(workers: Workers, c: Constants | None, norm: float) -> tuple[float, float]:
+def _inverse(c: Constants | None, norm: float) -> tuple[float, float]:
     """1/limit = offset + growth · ω, as ε → 1; no growth where ω means nothing."""
-    if c is None or workers.signs:
+    if c is None or c.signs:
         return 0.0, 0.0
-    none, one = (1 / result("4.2").edge(replace(c, omega=omega), norm) for omega in (0.0, 1.0))
+    with_omega = (replace(c, omega=omega) for omega in (0.0, 1.0))
+    none, one = (1 / covering(one).edge(one, norm) for one in with_omega)
     return none, one - none

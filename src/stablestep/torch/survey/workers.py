@@ -80,7 +80,7 @@ class Workers:
         channel = self.channel(number, pieces[0], *names, codec=codec)
         if not chain:
             return channel.mean_message(pieces)
-        sent, messages = [], MessageSum(codec, pieces[0])
+        sent, messages = [], MessageSum(codec, torch.zeros_like(working(pieces[0])))
         for worker, piece in enumerate(pieces):
             plan, given = channel.plan(len(piece), worker), working(piece)
             kept = list(begun[worker]) if begun else []

@@ -44,7 +44,6 @@ class Bowl(problem.Problem):
 
 CENTRES = np.random.default_rng(1).normal(size=(COUNT, DIM)) * 1.6
 SPREAD = float(np.mean(np.sum((CENTRES - CENTRES.mean(0)) ** 2, axis=1)))  # ζ²; 𝔅 = 1
-LEAST = SPREAD / 2  # f*
 OPTIMUM = CENTRES.mean(0)
 MASK = compressor.RandomSparsification(OMEGA)
 PLAIN_MASK = compressor.RandomSparsification(OMEGA, scaled=False)
