@@ -8,7 +8,7 @@ SHAPES := stablestep,tests.shapes.typechecked
 QUICK_FLAG := $(if $(filter-out 0 no false,$(QUICK)),--quick)
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test lint format bench link frontier predict wheel clean
+.PHONY: help reproduce test lint format bench link frontier edges wheel clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "  %-16s %s\n", $$1, $$2 }'
@@ -39,8 +39,8 @@ link: $(VENV)/.developed ## measure training steps over slow links (network name
 frontier: $(VENV)/.developed ## bytes until a training is as good as tuned AdamW, ours and others (QUICK=1: ten minutes); refreshes docs/frontier.*
 	@$(VENV)/bin/python -m benchmarks.frontier $(QUICK_FLAG)
 
-predict: $(VENV)/.developed ## compare predicted and real edges of two trainings (about twenty minutes); the report shows the record
-	@$(VENV)/bin/python examples/training/predict.py
+edges: $(VENV)/.developed ## sweep small trainings, fit the probe's table, score all predictors (about an hour; goes on where it was stopped)
+	@$(VENV)/bin/python -m benchmarks.edges
 
 wheel: $(VENV)/.developed ## build dist/*.whl and install it into an environment of its own
 	@rm -rf dist build/wheel

@@ -1,38 +1,54 @@
-"""The recorded table of real trainings: whole, and summed up as it says."""
+"""The recorded scoreboard: whole, and shown as it was written."""
 
 import json
 from importlib.resources import files
 
+import pytest
+
 from stablestep.reproduce.context import Context
 from stablestep.reproduce.sections import training
 
-ROW = {"task": "t", "omega": 0, "agents": 2, "steps": 10, "low": 0.9, "high": 1.1}
+
+@pytest.fixture(scope="module")
+def record():
+    return json.loads((files("stablestep.reproduce") / training.RECORD).read_text(encoding="utf-8"))
 
 
-def test_the_record_is_whole():
-    record = json.loads((files("stablestep.reproduce") / training.RECORD).read_text(encoding="utf-8"))
-    found = {(row["task"], row["omega"], row["agents"]) for row in record["rows"]}
-    assert len(found) == len(record["rows"]) == 12
-    assert len({omega for _, omega, _ in found}) == 3 and len({agents for _, _, agents in found}) == 2
-    assert all(row["low"] <= row["observed"] <= row["high"] for row in record["rows"])
+def test_the_record_is_whole(record):
+    assert record["command"] == "make edges" and record["cells"] > 0 and set(record["versions"]) >= {"jax", "python"}
+    assert {"all", "sgd", "momentum", "adam"} <= set(record["families"])
+    for lines in record["families"].values():
+        assert {"ramp, bracket 1.7", "ramp alone", "rollouts", "theorem", "Lightning", "coarse sweep"} <= set(lines)
+        for line in lines.values():
+            assert line["answers"] <= line["of"]
+            if line["answers"]:
+                assert line["profile"] == sorted(line["profile"]) and line["off"][0] <= line["off"][1]
+                assert line["off"][0] == pytest.approx(line["profile"][20], rel=1e-3)
 
 
-def test_the_section_shows_it():
+def test_what_the_runs_add_is_seen(record):
+    """The probe is sharper than its ramp alone, and both than what looks at points."""
+    lines = record["families"]["all"]
+    probe, ramp, point = (lines[name]["off"][0] for name in ("ramp, bracket 1.7", "ramp alone", "2/λmax"))
+    assert 1 <= probe < ramp < point
+
+
+def test_the_section_shows_it(record):
     section = training.run(Context())
-    assert section.claims == [] and len(section.tables[0].rows) == 12
-    assert "recorded on" in section.paragraphs[-1] and section.parameters["recorded"]
+    assert len(section.figures) == 1 and len(section.tables) == len(record["families"])
+    assert any(record["date"] in paragraph for paragraph in section.paragraphs)
+    assert [row[0] for row in section.tables[0].rows] == list(record["families"]["all"])
 
 
-def test_the_summary():
-    """Zero and infinity are wrong without bound; what is missing is counted."""
-    values = [0.5, 1.1, 0.9, 0.8, 4.0]
-    rows = [
-        ROW | {"observed": 1.0, "predicted": {"a": value, "b": None, "c": other}}
-        for value, other in zip(values, [0.0, "inf", 1.0, None, 1.0])
-    ]
-    assert training._summary({"rows": rows}).rows == [
-        ["a", "1.2", "4", "2 of 5", 0],
-        ["b", "nan", "nan", "0 of 0", 5],
-        ["c", "inf", "inf", "1 of 4", 1],
-    ]
-    assert training._ratios({"rows": rows}).rows[1][-3:] == ["1.1", "none", "inf"]
+def test_cells():
+    line = {
+        "answers": 3,
+        "of": 4,
+        "target": "best",
+        "off": [2.0, 1e6],
+        "off_after_constant": [1.5, 3.0],
+        "covered": 0.9,
+    }
+    shown = training.cells(line | {"cost_in_horizons": [2.7, 4.0], "regret": None})
+    assert shown == ["best", "3 of 4", "2", "> 1000", "1.5/3", "90%", "2.7", "–"]
+    assert training.cells({"answers": 0, "of": 4})[:2] == ["–", "0 of 4"]

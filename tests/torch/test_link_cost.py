@@ -7,10 +7,10 @@ import stablestep.torch as sst
 from stablestep import compressor
 from stablestep.errors import InvalidInput
 from stablestep.torch.exchange.settings import Settings
-from stablestep.torch.probe import workers as workers_module
-from stablestep.torch.probe.landscape import Landscape
-from stablestep.torch.probe.link import StepCost, checked_rate, links, step_cost
-from stablestep.torch.probe.workers import Workers
+from stablestep.torch.survey import workers as workers_module
+from stablestep.torch.survey.landscape import Landscape
+from stablestep.torch.survey.link import StepCost, checked_rate, links, step_cost
+from stablestep.torch.survey.workers import Workers
 from tests.torch.group import together
 from tests.torch.models import batch, loss, perceptron, wrapped
 
@@ -81,7 +81,7 @@ def test_bad_rates(rate):
 
 def check_rate(rank, count, folder):
     pool = [batch(0, step) for step in range(8)]
-    advice = sst.probe(
+    advice = sst.survey(
         perceptron(torch.float32), lambda model, x: loss(model, x.float()), pool, predictor="theorem", points=6
     )
     assert len(advice.links) == 1 and advice.links[0].rate > 1e3

@@ -8,7 +8,7 @@ import torch
 
 from stablestep import compressor as c
 from stablestep.errors import InvalidInput
-from stablestep.torch import HookState, probe
+from stablestep.torch import HookState, survey
 from stablestep.torch.exchange.parameter import sent
 from stablestep.torch.exchange.settings import Settings
 from stablestep.torch.wire.memory import STAGES, outside
@@ -234,8 +234,8 @@ def test_bad_input():
     with pytest.raises(InvalidInput, match=r"min_numel is 3.*use min_numel=0 with Momentum"):
         HookState(c.Momentum(c.Sign(), beta=0.5), min_numel=3)
     batches = [torch.randn(4, 3) for _ in range(8)]
-    with pytest.raises(InvalidInput, match="EF21 remembers, but the probe knows no memory; probe the compressor"):
-        probe(torch.nn.Linear(3, 1), lambda model, x: model(x).square().mean(), batches, compressor=c.EF21(c.TopK(k=1)))
+    with pytest.raises(InvalidInput, match="EF21 remembers, but a survey looks at single messages"):
+        survey(torch.nn.Linear(3, 1), lambda model, x: model(x).square().mean(), batches, compressor=c.EF21(c.TopK(k=1)))
     state = HookState(c.ErrorFeedback(c.TopK(k=1)))
     fine = {**state.state_dict(), "sizes": [3], "memory": {0: {"0.error": torch.ones(3)}}, "workers": 1}
     state.load_state_dict(fine)

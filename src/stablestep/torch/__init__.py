@@ -3,21 +3,29 @@
 from stablestep.torch.exchange.hook import hook, register, verify
 from stablestep.torch.exchange.state import HookState
 from stablestep.torch.local.steps import LocalSteps
-from stablestep.torch.probe.advice import ProbeAdvice
+from stablestep.torch.probe.advice import Interrupted, ProbeAdvice
 from stablestep.torch.probe.probe import probe
+from stablestep.torch.probe.transfer import Plan, transfer
 from stablestep.torch.step import rule
 from stablestep.torch.step.optimizer import StableStep
+from stablestep.torch.survey.found import SurveyReport
+from stablestep.torch.survey.report import survey
 from stablestep.torch.wire.transmit import compress
 
 __all__ = [
     "HookState",
+    "Interrupted",
     "LocalSteps",
+    "Plan",
     "ProbeAdvice",
     "StableStep",
+    "SurveyReport",
     "compress",
     "hook",
     "probe",
     "register",
     "rule",
+    "survey",
+    "transfer",
     "verify",
 ]

@@ -1,1 +1,1 @@
-"""What a model and its batches say of constants, largest steps and links, measured in one process."""
+"""Which step to train with: one fast ramp, ordinary short runs until the edge is bracketed, and a table of small trainings."""

@@ -1,161 +1,106 @@
-"""What a probe found, and what follows from it: as a table, as JSON, as a picture."""
+"""What a probe found: edges with intervals, a step to train with, what it cost, and every run that was made for it."""
 
 import io
 import json
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console, Group
+from rich.table import Table
 
 from stablestep.claim import plain
-from stablestep.errors import InvalidInput
-from stablestep.estimate import AffineVariance, Estimate, Smoothness, Tail
-from stablestep.files import write_files
-from stablestep.stability.start_point import CriticalStep
-from stablestep.theorem import Constants
-from stablestep.torch.probe import picture, table
-from stablestep.torch.probe.link import Link
-from stablestep.torch.probe.survey import Point
+from stablestep.torch.survey.found import written
 
 
 @dataclass(frozen=True)
-class Limit:
-    """The largest stable step by one predictor: constant, and η0 of the rule η0/(1 + Ĝ); `reason` says why there is none."""
+class Edge:
+    """A step, and the interval that is to hold the truth in 90 of 100 cases."""
 
-    predictor: str
-    constant: CriticalStep | None
-    normalized: CriticalStep | None
-    reason: str = ""
+    step: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, centre: float, half: float) -> "Edge":
+        """From log h and the interval's half-width there.
+
+        >>> Edge.of(0.0, 1.0).high == math.e
+        True
+        """
+        return cls(math.exp(centre), math.exp(centre - half), math.exp(centre + half))
+
+    def above(self, other: "Edge") -> "Edge":
+        """At least the other one, at every end."""
+        return Edge(max(self.step, other.step), max(self.low, other.low), max(self.high, other.high))
+
+    def __str__(self) -> str:
+        return f"{self.step:.3g} ({self.low:.3g} to {self.high:.3g})"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run: its step (of a ramp: the last one), how many steps it made, its mean relative loss over the last fifth, and how it ended."""
+
+    step: float
+    steps: int
+    tail: float
+    ended: str
 
 
 @dataclass(frozen=True)
 class ProbeAdvice:
-    """The constants of a run, with intervals, and what they allow for plain SGD.
-
-    Intervals of σ0², σ1², ν and ω are to hold the truth in 90 % of cases; those of L0 and L1 say how far the line moves when points are
-    drawn anew, and it is the line above what was seen, no bound for what was not.
+    """The largest steps that a training bears from where it stands, and one to train with.
 
     Attributes:
-        points: of the survey, the first one where the model stands.
-        smoothness: L0, L1: the line above ‖∇²f‖ at all points.
-        variance: σ0², σ1² of one coordinate of one worker's gradient.
-        tail: ν of the noise at the start, and Hill's estimate.
-        omega: E‖C(g) − g‖²/‖g‖² as measured (of signs: of their best multiple); stated_omega: the compressor's own, None if it is biased.
-        limits: each predictor's steps; `predictor` is the one that `step` and `eta0` rest on.
-        constants: for `theorem` and `rule.StepLimit`, None where no theorem covers the compressor.
-        normalization: (a, b) of the theorem's safe step 1/(a + b‖∇f‖) at ε = ½, None where no theorem applies.
-        bearable_omega: the ω that halves the theorem's step, against no compression, with this noise and this N.
-        omega_at_lr: the largest ω at which the theorem allows `lr` (ε → 1), if lr was given; 0 if none does.
-        links: the time of a step with and without compression.
+        step: to train with; None where the predictor says nothing of it.
+        useful: half of the runs with this step lose more than half of the attainable fall, or see twice the first loss.
+        blow_up: half of the runs end above the first loss, or see a thousand times as much.
+        best: the step with the lowest loss at the end, as far as the ramp tells.
+        cost: gradients of each worker.
+        status: "bracketed" by runs on both sides, "ramp only", "interrupted", or "predicted" without runs.
+        horizon: for how many steps this holds.
+        family: the row of the table that was used.
+        noise: s, ω/N of own masks, ω of a shared one.
+        trials: the ramp and the runs.
+        seconds: how long it took.
     """
 
-    agents: int
-    dim: int
-    compressor: str
-    points: tuple[Point, ...]
-    smoothness: Smoothness
-    variance: AffineVariance
-    tail: Tail | None
-    omega: Estimate
-    stated_omega: float | None
-    limits: tuple[Limit, ...]
-    predictor: str
-    constants: Constants | None
-    normalization: tuple[float, float] | None
-    bearable_omega: float | None
-    omega_at_lr: float | None
-    links: tuple[Link, ...]
-
-    @property
-    def step(self) -> CriticalStep | None:
-        """The largest stable constant step."""
-        return self._chosen.constant
-
-    @property
-    def eta0(self) -> CriticalStep | None:
-        """The largest stable η0 of `rule.LocalNorms`."""
-        return self._chosen.normalized
-
-    @property
-    def _chosen(self) -> Limit:
-        return next(limit for limit in self.limits if limit.predictor == self.predictor)
-
-    @property
-    def grows(self) -> bool:
-        """Whether curvature grew with the gradient where the probe looked: L1's interval does not reach 0."""
-        return self.smoothness.L1.low > 0
+    step: float | None
+    useful: Edge | None
+    blow_up: Edge | None
+    best: Edge | None
+    cost: int
+    status: str
+    horizon: int
+    family: str
+    noise: float
+    trials: tuple[Trial, ...]
+    seconds: float
 
     @property
     def verdict(self) -> str:
         """In sentences."""
-        return " ".join(part for part in (self._landscape, self._steps, self._compression) if part)
-
-    @property
-    def _landscape(self) -> str:
-        norms = [point.gradient_norm for point in self.points]
-        seen = f"between gradient norms of {min(norms):.3g} and {max(norms):.3g}"
-        if self.grows:
-            return f"Curvature grew with the gradient {seen}: no constant step is safe everywhere, so normalize."
-        return f"L1 cannot be told from 0 {seen}: nothing there speaks against a constant step."
-
-    @property
-    def _steps(self) -> str:
-        chosen = self._chosen
-        if chosen.constant is None or chosen.normalized is None:
-            return f"No step by {self.predictor}: {chosen.reason}."
-        steps = f"constant {table.step(chosen.constant)}, η0 of rule.LocalNorms {table.step(chosen.normalized)}"
-        if self.predictor == "rollouts":
-            horizon = chosen.constant.details["steps"]
-            return f"Steps at which half of the runs fail within {horizon} steps: {steps}. Stay below: {table.tenth(chosen)}."
-        return f"Largest stable steps by {self.predictor}: {steps}."
-
-    @property
-    def _compression(self) -> str:
-        if self.compressor == "Identity()":
-            return ""
-        paying = [table.rate(link.rate) for link in self.links if link.pays]
-        if not paying:
-            return f"Compressing makes no step 5 % faster at {', '.join(table.rate(link.rate) for link in self.links)}."
-        cost = ""
-        if self.bearable_omega is not None and self.stated_omega is not None:
-            cost = f", and divides the theorem's step by {1 + self.stated_omega / self.bearable_omega:.3g}"
-        return f"Compressing makes a step faster at {', '.join(paying)}{cost}."
+        parts = []
+        if self.step is not None:
+            parts.append(f"Train with a step of {self.step:.3g}.")
+        if self.useful is not None:
+            parts.append(
+                f"Above {self.useful} half of the runs of {self.horizon} steps lose half of what they could gain."
+            )
+        if self.blow_up is not None:
+            parts.append(f"Above {self.blow_up} half of them end above the first loss.")
+        if self.status == "ramp only":
+            parts.append("This rests on one ramp; runs on both sides of the edge make it three times as sharp.")
+        parts.append(f"Cost: {self.cost} gradients of each worker.")
+        return " ".join(parts)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, as JSON takes it; what is not finite is None."""
-        return plain(
-            {
-                "agents": self.agents,
-                "dim": self.dim,
-                "compressor": self.compressor,
-                "constants": {
-                    "L0": self.smoothness.L0.to_dict(),
-                    "L1": self.smoothness.L1.to_dict(),
-                    "sigma0_sq": self.variance.sigma0_sq.to_dict(),
-                    "sigma1_sq": self.variance.sigma1_sq.to_dict(),
-                    "nu": self.tail and self.tail.nu.to_dict(),
-                    "hill": self.tail and self.tail.hill.to_dict(),
-                    "omega": self.omega.to_dict(),
-                },
-                "stated_omega": self.stated_omega,
-                "variance_is": self.tail and self.tail.variance,
-                "limits": {limit.predictor: _limit(limit) for limit in self.limits},
-                "predictor": self.predictor,
-                "step": self.step and self.step.step,
-                "eta0": self.eta0 and self.eta0.step,
-                "grows": self.grows,
-                "normalization": self.normalization,
-                "bearable_omega": self.bearable_omega,
-                "omega_at_lr": self.omega_at_lr,
-                "links": [
-                    vars(link) | {"speedup": link.speedup, "headroom": link.headroom, "pays": link.pays}
-                    for link in self.links
-                ],
-                "points": [_point(point) for point in self.points],
-                "verdict": self.verdict,
-            }
-        )
+        found: Mapping[str, Any] = plain(asdict(self) | {"verdict": self.verdict})
+        return dict(found)
 
     def save(self, path: Path | str) -> Path:
         """Write `to_dict()` as JSON.
@@ -163,24 +108,16 @@ class ProbeAdvice:
         Raises:
             InvalidInput: if the file cannot be written.
         """
-        return _written(Path(path), json.dumps(self.to_dict(), indent=1, ensure_ascii=False).encode())
-
-    def plot(self, path: Path | str) -> Path:
-        """Draw curvature against gradient norm with the fitted line, noise against gradient norm, and the tail, into a png, svg or pdf.
-
-        Raises:
-            InvalidInput: if the file cannot be written.
-        """
-        path, buffer = Path(path), io.BytesIO()
-        kind = path.suffix.lstrip(".").lower() or "png"
-        drawn = picture.draw(self)
-        if kind not in drawn.canvas.get_supported_filetypes():
-            raise InvalidInput(f'path is "{path}", but pictures end in .png, .svg or .pdf.')
-        drawn.savefig(buffer, format=kind, dpi=150)
-        return _written(path, buffer.getvalue())
+        return written(Path(path), json.dumps(self.to_dict(), indent=1, ensure_ascii=False).encode())
 
     def __rich__(self) -> Group:
-        return Group(table.constants(self), table.limits(self), table.links(self), self.verdict)
+        shown = Table(title=f"{self.family}, {self.horizon} steps, s = {self.noise:.3g}", title_justify="left")
+        for head in ("", "step", "steps", "last losses over the first", "ended"):
+            shown.add_column(head, justify="right")
+        for number, trial in enumerate(self.trials):
+            tail = f"{trial.tail:.3g}" if trial.ended in ("below", "above") else "–"
+            shown.add_row(str(number), f"{trial.step:.3g}", str(trial.steps), tail, trial.ended)
+        return Group(shown, self.verdict)
 
     def __str__(self) -> str:
         console = Console(file=io.StringIO(), width=110, highlight=False)
@@ -188,21 +125,10 @@ class ProbeAdvice:
         return console.file.getvalue().rstrip()  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def _limit(limit: Limit) -> dict[str, Any]:
-    return {"constant": _vars(limit.constant), "normalized": _vars(limit.normalized), "reason": limit.reason}
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C during a probe; `advice` is what was known by then, None before the ramp was over."""
 
-
-def _point(point: Point) -> dict[str, Any]:
-    return vars(point) | {"gradient_norm": point.gradient_norm, "model": point.model and point.model.step}
-
-
-def _vars(found: CriticalStep | None) -> dict[str, Any] | None:
-    return None if found is None else vars(found)
-
-
-def _written(path: Path, content: bytes) -> Path:
-    try:
-        write_files({path: content})
-    except OSError as error:
-        raise InvalidInput(f'"{path}" cannot be written: {error.strerror}. Choose a folder that exists.') from error
-    return path
+    def __init__(self, advice: ProbeAdvice | None, cost: int):
+        said = "nothing is known before the ramp is over" if advice is None else f"so far: {advice.verdict}"
+        super().__init__(f"The probe was interrupted after {cost} gradients of each worker; {said}")
+        self.advice = advice

@@ -1,148 +1,156 @@
-"""How large may a constant step of SGD be from here: predictors that need a model and batches only."""
+"""Ways to answer a probe, each a function of a trainer and a question: adding one takes a function and a line of the table."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
-import torch
-from jaxtyping import Bool, Float
 
 from stablestep.errors import require
-from stablestep.estimate import of_mean
-from stablestep.stability.ladder import edge
-from stablestep.stability.root import bisect, bracket
-from stablestep.stability.start_point import BLOWN, CriticalStep, symmetric
-from stablestep.torch.probe.workers import Workers
+from stablestep.stability.ladder import edge as ladder
+from stablestep.stability.start_point import CriticalStep
+from stablestep.torch.probe.advice import Edge, Trial
+from stablestep.torch.probe.calibration import row
+from stablestep.torch.probe.ramp import first_step
+from stablestep.torch.probe.reading import Run
+from stablestep.torch.probe.search import FRACTION, Budget, Search
+from stablestep.torch.probe.trainer import Trainer
+from stablestep.torch.survey import predictors as survey
+from stablestep.torch.survey import theory
+from stablestep.torch.survey.points import look_around
+from stablestep.torch.survey.report import constants_of
 
-Tensor = torch.Tensor
-_MODEL, _SLOPE, _ONE, _ROLL = range(10, 14)  # names of randomness
-MESSAGES = 16
-TRIES = 12  # factors of two away from a guess
-LOOKS = 5  # at the loss, in the last fifth of a run
-EDGE = "half of the runs from here have blown up, or have a mean loss over their last fifth above the first loss"
-
-
-def loss_model(workers: Workers, index: int, mean: Tensor, slope: float | None, messages: int = 6) -> CriticalStep:
-    """2 E⟨∇f, M⟩/E MᵀHM over mean messages M, where the second-order model of one step's loss is 0.
-
-    `mean` is ∇f, and `slope` E⟨∇f, M⟩ where it is known: ‖∇f‖² for unbiased compressors.
-    """
-    definition = "where the second-order model of one step's loss is 0: a model, no bound"
-    slopes, bent = [], []
-    for number in range(messages):
-        message = workers.drawn_message(_MODEL, index, number)
-        batches = [workers.batch(_SLOPE, index, number, extra) for extra in range(2)]
-        slopes.append(float(mean @ message) if slope is None else slope)
-        bent.append(float(message @ workers.landscape.curvature(batches, message)))
-    return _ratio(np.array(slopes), np.array(bent), definition, messages * (workers.agents + 5))
-
-
-def _ratio(slopes: Float[np.ndarray, " k"], bent: Float[np.ndarray, " k"], definition: str, cost: int) -> CriticalStep:
-    slope, curvature = float(slopes.mean()), float(bent.mean())
-    if curvature <= 0 or slope <= 0:
-        step = math.inf if slope > 0 else 0.0
-        return CriticalStep(step, step, step, "never", "loss-model", definition, cost)
-    step, spread = 2 * slope / curvature, of_mean(slopes / slope - bent / curvature)
-    return CriticalStep(step, *symmetric(step, spread.high - spread.value), "formula", "loss-model", definition, cost)
-
-
-def one_step_log(workers: Workers, guess: float, messages: int = MESSAGES) -> CriticalStep:
-    """The largest h with E log f(x − hM)/f(x) ≤ 0 on real messages, by doubling from `guess` and bisection."""
-    definition, grown = "the largest h with E log f(x − hM)/f(x) ≤ 0", _LogGrowth(workers, messages)
-    low, high = bracket(grown.over, math.log(guess), far=TRIES)
-    grown.restart()
-    if not math.isfinite(high) or not math.isfinite(low):
-        step = math.inf if math.isinf(high) else 0.0
-        return CriticalStep(step, step, step, "never", "one-step-log", definition, grown.cost)
-    low, high = bisect(grown.over, low, high, tolerance=0.02)
-    below, above = grown(low - 0.1), grown(high + 0.1)
-    grown.restart()
-    slope = float(above.mean() - below.mean()) / (high - low + 0.2)
-    error = (of_mean(above).high - float(above.mean())) / slope if slope > 0 else math.inf
-    step = math.exp((low + high) / 2)
-    return CriticalStep(step, *symmetric(step, min(error, 10.0)), "sharp", "one-step-log", definition, grown.cost)
-
-
-class _LogGrowth:
-    """log f(x − hM)/f(x) from where the model stands, always for the same messages M."""
-
-    def __init__(self, workers: Workers, messages: int):
-        self.landscape = workers.landscape
-        self.start, self.first = self.landscape.point(), self.landscape.value()
-        require(
-            self.first > 0,
-            f"the loss is {self.first:.6g}, but the one-step criterion takes its logarithm; add a constant to it.",
-        )
-        self.messages = [workers.drawn_message(_ONE, number) for number in range(messages)]
-        self.cost = messages * workers.agents
-
-    def __call__(self, log_step: float) -> Float[np.ndarray, " k"]:
-        self.cost += len(self.messages)
-        found = []
-        for message in self.messages:
-            self.landscape.step(self.start, math.exp(log_step), message)
-            found.append(_log_ratio(self.landscape.value(), self.first))
-        return np.array(found)
-
-    def over(self, log_step: float) -> bool:
-        """Whether the loss grows."""
-        return float(self(log_step).mean()) > 0
-
-    def restart(self) -> None:
-        """Back to the start."""
-        self.landscape.restart(self.start)
-
-
-def _log_ratio(value: float, first: float) -> float:
-    """A loss that is not finite counts as e⁴⁰ times the first."""
-    return math.log(max(value, 1e-300) / first) if math.isfinite(value) else 40.0
+KNOWN_BELOW = math.log(2**6)  # a ramp begins so far below a known edge
+USUAL = 1.33  # blow-up edge over useful edge, in the median
+BLOW_UP = "half of the runs from here have blown up, or have a mean loss over their last fifth above the first loss"
 
 
 @dataclass(frozen=True)
-class Trained:
-    """Which of the short trainings ended up, and how many steps all took."""
+class Question:
+    """How much may be spent, and the step that is known to train well without compression, if one is."""
 
-    up: Bool[np.ndarray, " members"]
+    budget: Budget
+    known: float | None = None
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """An answer; see `ProbeAdvice`."""
+
+    step: float | None = None
+    useful: Edge | None = None
+    blow_up: Edge | None = None
+    best: Edge | None = None
+    status: str = "predicted"
+    trials: tuple[Trial, ...] = field(default=())
+
+
+class Stopped(Exception):
+    """Ctrl-C, and what was known by then."""
+
+    def __init__(self, prediction: Prediction | None):
+        super().__init__()
+        self.prediction = prediction
+
+
+def ramp(trainer: Trainer, question: Question) -> Prediction:
+    """A ramp, read with the table, and runs until the edge is bracketed."""
+    read, noise = row(trainer.family), trainer.noise
+    search = Search(read, trainer.horizon, noise, trainer.workers.agents)
+    try:
+        start = math.log(first_step(trainer.family, trainer.scale(), noise)) + read.start
+        if question.known is not None:
+            search.known = {name: read.prior(name, question.known, noise) for name in ("useful", "blow_up")}
+            start = search.known["useful"].centre - KNOWN_BELOW
+        search.ramp(trainer.losses, start)
+        search.narrow(trainer.losses, question.budget, lambda: trainer.spent)
+    except KeyboardInterrupt:
+        raise Stopped(_answer(search, "interrupted") if search.beliefs else None) from None
+    return _answer(search, "bracketed" if search.runs else "ramp only")
+
+
+def _answer(search: Search, status: str) -> Prediction:
+    useful, blow_up = search.edge("useful"), search.edge("blow_up")
+    return Prediction(search.step(), useful, blow_up, search.best_edge(), status, tuple(search.trials))
+
+
+class _Members:
+    """Runs for the ladder of `stability`."""
+
+    def __init__(self, trainer: Trainer, members: int = 8):
+        self.trainer, self.members, self.seed = trainer, members, trainer.workers.settings.seed
+
+    def __call__(self, etas: np.ndarray, length: int, batch: int) -> "_Round":
+        runs = [self._run(float(eta), length, 1000 * (1 + batch) + member) for member, eta in enumerate(etas)]
+        return _Round(np.array([run.blown for run in runs]), sum(len(run.losses) for run in runs))
+
+    def _run(self, step: float, length: int, number: int) -> Run:
+        run = Run(length)
+        for loss in self.trainer.losses(lambda t: step, number):
+            run.add(loss)
+            if run.over or run.lost:
+                break
+        return run
+
+
+@dataclass(frozen=True)
+class _Round:
+    up: np.ndarray
     steps: int
 
 
-class ShortTrainings:
-    """Runs of SGD from the same start on real messages, each with a step of its own: η, or normalized, η/(1 + Ĝ)."""
-
-    def __init__(self, workers: Workers, members: int, normalized: bool = False):
-        self.workers, self.members, self.normalized = workers, members, normalized
-        self.seed = workers.settings.seed
-        self.start, self.first = workers.landscape.point(), workers.landscape.value()
-        self.ceiling = self.first + BLOWN * max(abs(self.first), 1e-12)
-
-    def __call__(self, etas: Float[np.ndarray, " members"], length: int, batch: int = 0) -> Trained:
-        """Run all members for `length` steps."""
-        ends = [self._end(float(eta), length, batch, member) for member, eta in enumerate(etas)]
-        self.workers.landscape.restart(self.start)
-        return Trained(np.array([up for up, _ in ends]), sum(steps for _, steps in ends))
-
-    def _end(self, eta: float, length: int, batch: int, member: int) -> tuple[bool, int]:
-        landscape, last, looks = self.workers.landscape, max(1, length // 5), []
-        landscape.restart(self.start)
-        x = self.start
-        for step in range(length):
-            names = (_ROLL, batch, member, step)
-            loss, gradients = self.workers.gradients(*names)
-            if not loss <= self.ceiling:
-                return True, step + 1
-            x = landscape.step(x, self._step(eta, gradients), self.workers.message(gradients, *names))
-            if (length - 1 - step) % max(1, last // LOOKS) == 0 and step >= length - last:
-                looks.append(landscape.value())
-        return not sum(looks) / len(looks) <= self.first, length
-
-    def _step(self, eta: float, gradients: list[Tensor]) -> float:
-        if not self.normalized:
-            return eta
-        return eta / (1 + sum(float(gradient.norm()) for gradient in gradients) / len(gradients))
+def rollouts(trainer: Trainer, question: Question) -> Prediction:
+    """The blow-up edge by rounds of short runs, each placed where the answer is still open."""
+    centre = math.log(first_step(trainer.family, trainer.scale(), trainer.noise)) + KNOWN_BELOW / 2
+    found = ladder(_Members(trainer), centre, BLOW_UP, trainer.horizon, trainer.horizon, tolerance=0.1)
+    return _blow_up(found)
 
 
-def rollouts(
-    workers: Workers, guess: float, steps: int, longest: int, members: int = 8, normalized: bool = False
-) -> CriticalStep:
-    """η50(T) by the ladder of short runs on real messages, for T = `steps`, tripled until the answer stays (at most `longest`)."""
-    return edge(ShortTrainings(workers, members, normalized), math.log(guess), EDGE, steps, longest, tolerance=0.1)
+def loss_model(trainer: Trainer, question: Question) -> Prediction:
+    """Where the second-order model of one step's loss is 0, at the tightest point of a short descent of plain SGD."""
+    models = [point.model for point in _looked(trainer).points if point.model is not None and point.model.step > 0]
+    require(models, "the gradient cannot be told from the noise between batches, so the loss model has no answer.")
+    return _blow_up(min(models, key=lambda model: model.step))
+
+
+def one_step_log(trainer: Trainer, question: Question) -> Prediction:
+    """The largest h with E log f(x − hM)/f(x) ≤ 0 from where the model stands."""
+    _plain(trainer)
+    return _blow_up(survey.one_step_log(trainer.workers, trainer.scale()))
+
+
+def theorem(trainer: Trainer, question: Question) -> Prediction:
+    """The limit of the theorem that covers the compressor, with constants from a short descent."""
+    looked = _looked(trainer)
+    constants, *_ = constants_of(trainer.workers, looked)
+    limit = theory.limit(constants, [point for point in looked.points if point.descent])
+    require(limit.constant is not None, f"the theorem has no answer: {limit.reason}.")
+    return _blow_up(limit.constant)
+
+
+def _looked(trainer: Trainer) -> Any:
+    _plain(trainer)
+    return look_around(trainer.workers, 12)
+
+
+def _plain(trainer: Trainer) -> None:
+    require(
+        trainer.family in ("sgd", "sign") and trainer.rule is None and not trainer.workers.settings.remembers,
+        'this predictor knows plain SGD without memory only; use predictor="ramp".',
+    )
+
+
+def _blow_up(found: CriticalStep | None) -> Prediction:
+    assert found is not None
+    edge = Edge(found.step, found.low, found.high)
+    return Prediction(FRACTION / USUAL * found.low, None, edge, None, "predicted")
+
+
+PREDICTORS: dict[str, Callable[[Trainer, Question], Prediction]] = {
+    "ramp": ramp,
+    "rollouts": rollouts,
+    "one-step-log": one_step_log,
+    "loss-model": loss_model,
+    "theorem": theorem,
+}

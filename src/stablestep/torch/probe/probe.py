@@ -1,24 +1,23 @@
-"""Estimate the constants of the theory from a real model on real batches, and say which step and which compression they allow."""
+"""Which step to train with: `probe` looks at a copy of the model, with the user's own optimizer, compressor and number of workers."""
 
-import math
+import time
 from collections.abc import Iterable
 
 import torch
 
 from stablestep.compressor import Compressor, Identity
-from stablestep.errors import InvalidInput, nearest, positive, require, whole
-from stablestep.estimate import Estimate, Tail, affine_variance, of_mean, smoothness, tail
+from stablestep.errors import InvalidInput, nearest, positive, shown, whole
 from stablestep.torch.exchange.settings import Settings
-from stablestep.torch.probe import theory
-from stablestep.torch.probe.advice import ProbeAdvice
-from stablestep.torch.probe.landscape import Batch, Landscape, Loss
-from stablestep.torch.probe.limits import limits
-from stablestep.torch.probe.link import checked_rate, links, measured_rate, step_cost
-from stablestep.torch.probe.survey import Point, Survey, survey
-from stablestep.torch.probe.workers import Workers
+from stablestep.torch.probe.advice import Interrupted, ProbeAdvice
+from stablestep.torch.probe.predictors import PREDICTORS, Prediction, Question, Stopped
+from stablestep.torch.probe.search import BUDGETS, Budget
+from stablestep.torch.probe.trainer import MakeOptimizer, Trainer, checked_rule, plain
+from stablestep.torch.step.rule import Rule
+from stablestep.torch.survey.landscape import Batch, Landscape, Loss
+from stablestep.torch.survey.workers import Workers
 from stablestep.torch.wire.randomness import mixed
 
-PREDICTORS = ("rollouts", "one-step-log", "loss-model", "theorem")
+MOST_BATCHES = 1024
 
 
 def probe(
@@ -27,108 +26,88 @@ def probe(
     batches: Iterable[Batch],
     agents: int = 4,
     compressor: Compressor | None = None,
+    optimizer: MakeOptimizer = plain,
+    horizon: int = 200,
+    budget: str | int = "default",
+    known: float | None = None,
     mask: str = "shared",
     seed: int = 0,
     vote: str = "mean",
     min_numel: int = 0,
-    predictor: str = "rollouts",
-    steps: int = 100,
-    points: int = 12,
-    lr: float | None = None,
-    link: float | None = None,
+    rule: Rule | None = None,
+    predictor: str = "ramp",
 ) -> ProbeAdvice:
-    """Advice for `agents` workers that train `model` by plain SGD from where it stands.
+    """How large the step may be, and one to train with, from where the model stands.
 
-    It looks at a short descent of a copy (your model, its buffers and the global random state stay as they are): gradients of all batches
-    at each point give ‖∇f‖, the noise and its tail; Hessian-vector products give the curvature (where a model has none, differences of
-    gradients on the same batch); messages of the compressor give ω and the second-order loss model.
+    A copy is trained as `agents` workers would train it, with your optimizer, compressor and memory (your model, its buffers and the
+    global random state stay as they are). First a ramp: one run whose step doubles every few steps until the loss goes up. What its losses
+    looked like says where the edge is, by a table of small trainings. Then ordinary runs of `horizon` steps, each where the answer is
+    still open, until some ended on both sides of the edge.
 
     Args:
         model: a module, or one wrapped in DistributedDataParallel.
-        loss: loss(model, batch), the mean loss on a batch.
-        batches: at least 8 batches, each as large as one worker's in one step; 64 of them are kept.
+        loss: loss(model, batch), the mean loss on a batch; positive.
+        batches: each as large as one worker's in one step, at least agents · horizon/16 of them; 1024 are kept.
         agents: N.
         compressor, mask, seed, vote, min_numel: as of `HookState`; no compression by default.
-        predictor: which largest step the advice rests on. "rollouts" runs short trainings, some twenty without normalization and twenty
-            with it; the others, always there, cost little: "one-step-log", "loss-model", "theorem".
-        steps: of each short training. What goes wrong only later it does not see.
-        points: how many the survey looks at.
-        lr: a step you have in mind, for the ω that it allows.
-        link: bit/s of each worker's link. By default it is measured where a process group is initialised (all workers have to call
-            `probe` then), else a step is predicted at 100 Mbit/s, 1, 10 and 100 Gbit/s.
+        optimizer: makes one of a list of parameters, such as `lambda p: torch.optim.AdamW(p, lr=1e-3, weight_decay=0.1)`. The first
+            group's learning rate is the step; other groups stay in proportion to it. Plain SGD by default.
+        horizon: T, the steps that the advice is for.
+        budget: "quick" (the ramp alone), "default" (at least three runs, and a bracket of 1.7), "exact" (a bracket of 1.2), or how many
+            gradients each worker may compute.
+        known: a step with which the same optimizer trains well without compression, if you know one.
+        rule: of `stablestep.torch.rule`, multiplies every learning rate; the advice is then for what it multiplies.
+        predictor: "ramp", or how it is done elsewhere: "rollouts" (any optimizer; many short runs), "one-step-log", "loss-model",
+            "theorem" (plain SGD).
 
     Raises:
-        InvalidInput: if an argument cannot be right, or the loss or its gradient is not finite.
+        InvalidInput: if an argument cannot be right, the loss is not finite, or no edge was found or bracketed.
+        Interrupted: on Ctrl-C; it says what is known so far.
 
     >>> torch.manual_seed(0)
     <torch._C.Generator object at ...>
-    >>> model = torch.nn.Linear(5, 1)
-    >>> batches = [torch.randn(16, 5) for _ in range(16)]
-    >>> advice = probe(model, lambda model, x: (model(x) - x.sum(1, keepdim=True)).square().mean(), batches, predictor="loss-model")
-    >>> advice.grows, advice.predictor
-    (False, 'loss-model')
+    >>> model, inputs = torch.nn.Linear(5, 1), torch.randn(64, 16, 5)
+    >>> advice = probe(model, lambda model, x: (model(x) - x.sum(1, keepdim=True)).square().mean(), inputs, agents=2, horizon=50)
+    >>> advice.status, 0 < advice.step < advice.useful.step < 2
+    ('bracketed', True)
     """
+    question = Question(_budget(budget, horizon), None if known is None else positive("known", known))
     if predictor not in PREDICTORS:
-        raise InvalidInput(f'there is no predictor "{predictor}". {nearest(predictor, PREDICTORS)}')
-    steps, points, lr = whole("steps", steps, 5), whole("points", points, 6), None if lr is None else positive("lr", lr)
-    checked_rate(link)
+        raise InvalidInput(f"there is no predictor {shown(predictor)}. {nearest(str(predictor), PREDICTORS)}")
     settings = Settings(Identity() if compressor is None else compressor, mask, seed, vote, min_numel)
+    begun = time.perf_counter()
     with torch.enable_grad(), torch.random.fork_rng():
-        workers = Workers(Landscape(model, loss, batches), settings, agents)
         torch.manual_seed(mixed(settings.seed))
-        return _advice(workers, predictor, steps, points, lr, link)
+        workers = Workers(Landscape(model, loss, batches, MOST_BATCHES), settings, agents)
+        trainer = Trainer(workers, optimizer, horizon, checked_rule(rule))
+        try:
+            return _advice(trainer, PREDICTORS[predictor](trainer, question), begun)
+        except Stopped as stopped:
+            found = stopped.prediction
+            raise Interrupted(None if found is None else _advice(trainer, found, begun), trainer.spent) from None
 
 
-def _advice(
-    workers: Workers, predictor: str, steps: int, points: int, lr: float | None, link: float | None
-) -> ProbeAdvice:
-    found = survey(workers, points)
-    _check(found)
-    norms = [point.gradient_norm for point in found.points]
-    smooth = smoothness(norms, [point.curvature for point in found.points])
-    spread = affine_variance([p.gradient_sq for p in found.points], [p.variance for p in found.points])
-    heavy = _tail(found)
-    constants = theory.constants(workers, smooth, spread, heavy, found)
-    descent = [point for point in found.points if point.descent]
-    here = max(point.gradient_norm for point in descent)
+def _budget(budget: str | int, horizon: int) -> Budget:
+    if isinstance(budget, str):
+        if budget not in BUDGETS:
+            raise InvalidInput(f"there is no budget {shown(budget)}. {nearest(budget, BUDGETS)}")
+        return BUDGETS[budget]
+    least = whole("horizon", horizon)
+    gradients = whole("budget", budget, least=least, hint=" gradients, the horizon")
+    return Budget(BUDGETS["exact"].runs, BUDGETS["exact"].ratio, gradients)
+
+
+def _advice(trainer: Trainer, found: Prediction, begun: float) -> ProbeAdvice:
     return ProbeAdvice(
-        agents=workers.agents,
-        dim=workers.landscape.dim,
-        compressor=repr(workers.settings.compressor),
-        points=tuple(found.points),
-        smoothness=smooth,
-        variance=spread,
-        tail=heavy,
-        omega=_omega(found.points),
-        stated_omega=workers.omega if workers.unbiased else None,
-        limits=(*limits(workers, found, predictor, steps), theory.limit(constants, descent)),
-        predictor=predictor,
-        constants=constants,
-        normalization=theory.normalization(constants),
-        bearable_omega=theory.bearable(constants, here),
-        omega_at_lr=None if lr is None else theory.allowing(constants, here, lr),
-        links=tuple(links(step_cost(workers), link if link is not None else measured_rate(workers))),
+        step=found.step,
+        useful=found.useful,
+        blow_up=found.blow_up,
+        best=found.best,
+        cost=trainer.spent,
+        status=found.status,
+        horizon=trainer.horizon,
+        family=trainer.family,
+        noise=trainer.noise,
+        trials=found.trials,
+        seconds=time.perf_counter() - begun,
     )
-
-
-def _check(found: Survey) -> None:
-    bad = [point for point in found.points if not (math.isfinite(point.loss) and math.isfinite(point.variance))]
-    require(
-        not bad,
-        "a loss or gradient on the descent is not finite; begin where training is healthy, or look for the batch.",
-    )
-    require(
-        found.points[0].mean_norm > 0, "the gradient at the start is 0 on all batches, so there is nothing to train."
-    )
-
-
-def _tail(found: Survey) -> Tail | None:
-    """None where batches do not differ."""
-    try:
-        return tail(found.samples)
-    except InvalidInput:
-        return None
-
-
-def _omega(points: list[Point]) -> Estimate:
-    return of_mean([point.error for point in points])

@@ -5,21 +5,19 @@ from dataclasses import replace
 
 from stablestep.errors import InvalidInput
 from stablestep.stability.start_point import CriticalStep
-from stablestep.torch.probe.advice import Limit
-from stablestep.torch.probe.predictors import one_step_log, rollouts
-from stablestep.torch.probe.survey import Survey
-from stablestep.torch.probe.workers import Workers
+from stablestep.torch.survey.found import Limit
+from stablestep.torch.survey.points import Survey
+from stablestep.torch.survey.predictors import one_step_log
+from stablestep.torch.survey.workers import Workers
 
 
-def limits(workers: Workers, found: Survey, predictor: str, steps: int) -> list[Limit]:
+def limits(workers: Workers, found: Survey) -> list[Limit]:
     """The predictors that look at messages; the loss model and one step where the loss model is tightest on the descent."""
     start = workers.landscape.point()
     models = [point for point in found.points if point.model is not None and point.step is not None]
     if not models:
         reason = "the gradient cannot be told from the noise between batches"
-        rows = [Limit(name, None, None, reason) for name in ("one-step-log", "loss-model")]
-        first = 1 / found.points[0].curvature if found.points[0].curvature > 0 else 1.0
-        return [*_rolled(workers, found, first, steps), *rows] if predictor == "rollouts" else rows
+        return [Limit(name, None, None, reason) for name in ("one-step-log", "loss-model")]
     tightest = min((point.model for point in models if point.model is not None), key=lambda model: model.step)
     normalized = min(float(point.step or math.inf) * (1 + point.mean_norm) for point in models)
     finite = [float(point.step or math.inf) for point in models if point.step != math.inf]
@@ -29,9 +27,7 @@ def limits(workers: Workers, found: Survey, predictor: str, steps: int) -> list[
     grown = normalized / tightest.step if math.isfinite(normalized) else 1.0
     one = _one_step(workers, tightest.step if math.isfinite(tightest.step) else guess, grown)
     workers.landscape.restart(start)
-    rows = [one, Limit("loss-model", tightest, _scaled(tightest, grown))]
-    guess = math.sqrt(guess * min(guess, tightest.step))
-    return [*_rolled(workers, found, guess, steps), *rows] if predictor == "rollouts" else rows
+    return [one, Limit("loss-model", tightest, _scaled(tightest, grown))]
 
 
 def _one_step(workers: Workers, guess: float, grown: float) -> Limit:
@@ -44,10 +40,3 @@ def _one_step(workers: Workers, guess: float, grown: float) -> Limit:
 
 def _scaled(found: CriticalStep, factor: float) -> CriticalStep:
     return replace(found, step=found.step * factor, low=found.low * factor, high=found.high * factor)
-
-
-def _rolled(workers: Workers, found: Survey, guess: float, steps: int) -> list[Limit]:
-    constant = rollouts(workers, guess, steps, longest=steps)
-    grown = 1 + max(point.mean_norm for point in found.points if point.descent)
-    again = constant.step if 0 < constant.step < math.inf else guess
-    return [Limit("rollouts", constant, rollouts(workers, again * grown, steps, longest=steps, normalized=True))]

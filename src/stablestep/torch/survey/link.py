@@ -11,7 +11,7 @@ import torch.distributed as dist
 
 from stablestep.errors import require
 from stablestep.torch.exchange.parameter import sent
-from stablestep.torch.probe.workers import Workers
+from stablestep.torch.survey.workers import Workers
 from stablestep.torch.wire.bits import as_bytes
 from stablestep.torch.wire.transmit import Channel, copies
 

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 
 from stablestep.stability.start_point import CriticalStep
-from stablestep.torch.probe.predictors import loss_model
-from stablestep.torch.probe.workers import Workers
+from stablestep.torch.survey.predictors import loss_model
+from stablestep.torch.survey.workers import Workers
 from stablestep.torch.wire.codec import squared_norm
 
 Tensor = torch.Tensor
@@ -77,7 +77,7 @@ class Survey:
     tightest: Tensor
 
 
-def survey(workers: Workers, count: int) -> Survey:
+def look_around(workers: Workers, count: int) -> Survey:
     """`count` points: a descent with the step 1/(2‖∇²f‖), and three places that larger steps from the start lead to."""
     start = workers.landscape.point()
     first = _look(workers, 0, None, FIRST, descent=True)

@@ -1,4 +1,4 @@
-"""A probe's findings as tables, and how steps and rates are written."""
+"""A survey's findings as tables, and how steps and rates are written."""
 
 import math
 from typing import Any
@@ -61,13 +61,6 @@ def step(found: CriticalStep | None) -> str:
     if not math.isfinite(found.step):
         return "without limit"
     return f"{found.step:.3g}" if found.low == found.high else f"{found.step:.3g} ({found.low:.3g} to {found.high:.3g})"
-
-
-def tenth(limit: Any) -> str:
-    """Where one run in ten fails."""
-    found = [one.details.get("step10") for one in (limit.constant, limit.normalized) if one is not None]
-    places = [f"{place:.3g}" for place in found if place is not None]
-    return f"one in ten fails at {' and '.join(places)}" if places else "some fail at any step"
 
 
 def rate(bits: float) -> str:

@@ -4,14 +4,16 @@ from collections.abc import Sequence
 
 import torch
 
-from stablestep.errors import require, whole
+from stablestep.errors import whole
 from stablestep.torch.exchange.settings import Settings
-from stablestep.torch.probe.landscape import Batch, Landscape
-from stablestep.torch.wire.codec import squared_norm
+from stablestep.torch.survey.landscape import Batch, Landscape
+from stablestep.torch.wire.codec import Codec, squared_norm, working
+from stablestep.torch.wire.memory import Kept, send
 from stablestep.torch.wire.randomness import Draw, drawer, mixed
-from stablestep.torch.wire.transmit import Channel
+from stablestep.torch.wire.transmit import Channel, MessageSum
 
 Tensor = torch.Tensor
+Memory = dict[int, list[list[Kept]]]  # by parameter and worker, one for each stage
 
 
 class Workers:
@@ -23,14 +25,10 @@ class Workers:
         agents: N.
 
     Raises:
-        InvalidInput: if the compressor remembers, a tensor is too small for the compressor, or `agents` is no whole number of at least 1.
+        InvalidInput: if a tensor is too small for the compressor, or `agents` is no whole number of at least 1.
     """
 
     def __init__(self, landscape: Landscape, settings: Settings, agents: int):
-        require(
-            not settings.remembers,
-            f"{settings.compressor.name} remembers, but the probe knows no memory; probe the compressor inside it.",
-        )
         self.landscape, self.settings, self.agents = landscape, settings, whole("agents", agents)
         # Which codec a parameter has, and what must be refused, is the hook's affair.
         self.codecs = [settings.codec_for(parameter) for parameter in landscape.parameters]
@@ -67,24 +65,45 @@ class Workers:
         return sum(loss for loss, _ in both) / self.agents, [gradient for _, gradient in both]
 
     def message(self, gradients: Sequence[Tensor], *names: int) -> Tensor:
-        """The mean over workers of their messages, as the hook makes it, with the randomness of these names."""
+        """The mean over workers of their first messages, as the hook makes it, with the randomness of these names."""
+        return self.exchange(gradients, {}, *names)
+
+    def exchange(self, gradients: Sequence[Tensor], memory: Memory, *names: int) -> Tensor:
+        """The mean message of these gradients [d], one for each worker; what they remember goes on in `memory`, which begins empty."""
         split = zip(*(gradient.split(self.landscape.sizes) for gradient in gradients))
-        return torch.cat(
-            [self.channel(number, pieces[0], *names).mean_message(pieces) for number, pieces in enumerate(split)]
-        )
+        return torch.cat([self._mean(number, pieces, memory, *names) for number, pieces in enumerate(split)])
+
+    def _mean(self, number: int, pieces: Sequence[Tensor], memory: Memory, *names: int) -> Tensor:
+        """Of one parameter."""
+        begun = memory.get(number)
+        codec, chain = self.settings.coding_for(self.landscape.parameters[number], begun is not None)
+        channel = self.channel(number, pieces[0], *names, codec=codec)
+        if not chain:
+            return channel.mean_message(pieces)
+        sent, messages = [], MessageSum(codec, torch.zeros_like(working(pieces[0])))
+        for worker, piece in enumerate(pieces):
+            plan, given = channel.plan(len(piece), worker), working(piece)
+            kept = list(begun[worker]) if begun else []
+            kept += [stage.start(given) for stage in chain[len(kept) :]]
+            sent.append(send(chain, kept, given, codec, plan, piece.dtype))
+            messages.add(sent[-1].payload, plan)
+        mean = messages.mean()
+        arrived = [sending.arrived(mean) for sending in sent]
+        memory[number] = [[*sending.after, *sending.kept[len(sending.after) :]] for sending in sent]
+        return arrived[0].to(pieces[0].dtype)
 
     def drawn_message(self, *names: int) -> Tensor:
         """The mean message of one exchange here, with batches and randomness of these names."""
         _, gradients = self.gradients(*names)
         return self.message(gradients, *names)
 
-    def channel(self, number: int, like: Tensor, *names: int) -> Channel:
+    def channel(self, number: int, like: Tensor, *names: int, codec: Codec | None = None) -> Channel:
         """The way of one parameter's messages, with the randomness of these names."""
 
         def draw(worker: int | None) -> Draw:
             return drawer(like, mixed(self.settings.seed, *names), 0, number, worker)
 
-        return Channel(self.codecs[number], self.agents, self.settings.shared, draw)
+        return Channel(codec or self.codecs[number], self.agents, self.settings.shared, draw)
 
     def error(self, gradient: Tensor, *names: int) -> float:
         """‖C(g) − g‖²/‖g‖² of one worker's message; for signs that of their best multiple."""

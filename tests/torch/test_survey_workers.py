@@ -9,8 +9,8 @@ import stablestep.torch as sst
 from stablestep import compressor
 from stablestep.errors import InvalidInput
 from stablestep.torch.exchange.settings import Settings
-from stablestep.torch.probe.landscape import Landscape
-from stablestep.torch.probe.workers import Workers
+from stablestep.torch.survey.landscape import Landscape
+from stablestep.torch.survey.workers import Workers
 from tests.statistics import assert_fails, assert_mean
 from tests.torch.group import together
 from tests.torch.models import batch, gradients, loss, of_all, perceptron, wrapped

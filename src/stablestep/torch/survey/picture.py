@@ -12,7 +12,7 @@ BLUE, RED, GREEN, *_ = CATEGORIES
 
 
 def draw(advice: Any) -> Figure:
-    """Three panels for a `ProbeAdvice`."""
+    """Three panels for a `SurveyReport`."""
     figure, axes = panels(1, 3, width=4.6, height=3.7)
     _curvature(axes[0], advice)
     _noise(axes[1], advice)

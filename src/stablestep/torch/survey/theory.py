@@ -8,9 +8,9 @@ from stablestep.errors import InvalidInput
 from stablestep.estimate import AffineVariance, Smoothness, Tail, scales
 from stablestep.stability.start_point import formula
 from stablestep.theorem import Constants, covering
-from stablestep.torch.probe.advice import Limit
-from stablestep.torch.probe.survey import Point, Survey
-from stablestep.torch.probe.workers import Workers
+from stablestep.torch.survey.found import Limit
+from stablestep.torch.survey.points import Point, Survey
+from stablestep.torch.survey.workers import Workers
 
 
 def constants(

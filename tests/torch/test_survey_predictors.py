@@ -9,10 +9,10 @@ from torch import nn
 
 from stablestep import compressor
 from stablestep.torch.exchange.settings import Settings
-from stablestep.torch.probe.landscape import Landscape
-from stablestep.torch.probe.predictors import ShortTrainings, loss_model, one_step_log, rollouts
-from stablestep.torch.probe.survey import survey
-from stablestep.torch.probe.workers import Workers
+from stablestep.torch.survey.landscape import Landscape
+from stablestep.torch.survey.points import look_around
+from stablestep.torch.survey.predictors import loss_model, one_step_log
+from stablestep.torch.survey.workers import Workers
 from tests.statistics import assert_fails, assert_mean
 
 CURVATURES = torch.tensor([0.5, 1.0, 4.0], dtype=torch.float64)
@@ -66,23 +66,10 @@ def test_the_loss_model_with_masks(seed):
         assert_mean(inverse, bent * (1 + 4) / 2 / float(g @ g))
 
 
-def test_one_step_and_rollouts_of_gradient_descent():
-    """2/λ on a parabola, 2/x² on x⁴/4; normalized, η/(1 + |x³|) x² ≤ 2."""
-    parabola, steep = workers(quadratic, [1.0]), workers(quartic, [3.0])
-    assert one_step_log(parabola, 0.1).step == pytest.approx(2 / float(CURVATURES.sum()), rel=0.02)
-    for both, edge in ((parabola, 2 / float(CURVATURES.sum())), (steep, 2 / 9)):
-        found = rollouts(both, edge / 5, steps=20, longest=20)
-        assert abs(math.log(found.step / edge)) < 2 * math.log(found.high / found.step) < 0.5
-    found = rollouts(steep, 1.0, steps=20, longest=20, normalized=True)
-    assert abs(math.log(found.step / (2 * 28 / 9))) < 0.2
-    assert torch.equal(steep.landscape.point(), torch.tensor([3.0], dtype=torch.float64))
-
-
-def test_a_small_step_is_no_failure(seed):
-    """Where batches differ by more than a short run descends, a run that hardly moves is not up."""
-    both = workers(quadratic, START, sigma=1.0, seed=seed % 1000)
-    members = ShortTrainings(both, 8)
-    assert not members(np.full(8, 1e-4), 20).up.any() and members(np.full(8, 3.0), 20).up.all()
+def test_one_step_of_gradient_descent():
+    """2/λ on a parabola, without noise."""
+    found = one_step_log(workers(quadratic, [1.0]), 0.1)
+    assert found.step == pytest.approx(2 / float(CURVATURES.sum()), rel=0.02)
 
 
 def test_where_no_step_is_too_large():
@@ -93,7 +80,7 @@ def test_where_no_step_is_too_large():
 
 def test_the_survey_of_a_quadratic(seed):
     both = workers(quadratic, START, sigma=0.3, seed=seed % 1000)
-    found = survey(both, 8)
+    found = look_around(both, 8)
     assert len(found.points) == 8 and [point.descent for point in found.points] == [True] * 5 + [False] * 3
     for point in found.points:
         assert point.curvature == pytest.approx(4.0, rel=0.02) and 0.5 <= point.along <= 4.0
@@ -109,7 +96,7 @@ def test_the_survey_of_a_quadratic(seed):
 def test_the_noise_has_no_share_in_the_gradient(seed):
     """At the minimum ‖ḡ‖² is the noise's variance over n, here 3/16; without its share more than half of the estimates are 0."""
     found = [
-        survey(workers(quadratic, 0 * START, sigma=1.0, count=16, seed=seed % 1000 + number), 6).points[0]
+        look_around(workers(quadratic, 0 * START, sigma=1.0, count=16, seed=seed % 1000 + number), 6).points[0]
         for number in range(100)
     ]
     assert np.median([point.gradient_sq for point in found]) < 0.4 * 3 / 16
