@@ -235,7 +235,9 @@ def test_bad_input():
         HookState(c.Momentum(c.Sign(), beta=0.5), min_numel=3)
     batches = [torch.randn(4, 3) for _ in range(8)]
     with pytest.raises(InvalidInput, match="EF21 remembers, but a survey looks at single messages"):
-        survey(torch.nn.Linear(3, 1), lambda model, x: model(x).square().mean(), batches, compressor=c.EF21(c.TopK(k=1)))
+        survey(
+            torch.nn.Linear(3, 1), lambda model, x: model(x).square().mean(), batches, compressor=c.EF21(c.TopK(k=1))
+        )
     state = HookState(c.ErrorFeedback(c.TopK(k=1)))
     fine = {**state.state_dict(), "sizes": [3], "memory": {0: {"0.error": torch.ones(3)}}, "workers": 1}
     state.load_state_dict(fine)
