@@ -183,7 +183,7 @@ def summary(counts: dict[str, int]) -> str:
     """How many claims hold, and how many do not, in one sentence.
 
     >>> summary({"holds": 3, "false": 1})
-    '4 claims of the papers were checked by running something: 3 hold as stated and 1 is false as stated.'
+    '4 claims were checked by running something: 3 hold as stated and 1 is false as stated.'
     """
     words = {
         "holds": ("holds as stated", "hold as stated"),
@@ -194,8 +194,8 @@ def summary(counts: dict[str, int]) -> str:
     parts = [f"{counts[key]} {words[key][counts[key] > 1]}" for key in VERDICTS if counts.get(key)]
     total = sum(counts.values())
     if not parts:
-        return "No claim of the papers has been checked yet."
-    start = "1 claim of the papers was" if total == 1 else f"{total} claims of the papers were"
+        return "No claim has been checked yet."
+    start = "1 claim was" if total == 1 else f"{total} claims were"
     ending = ", ".join(parts[:-1]) + (" and " if len(parts) > 1 else "") + parts[-1]
     return f"{start} checked by running something: {ending}."
 
