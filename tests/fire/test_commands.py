@@ -24,6 +24,7 @@ COMMANDS = {
     "simulate": ["simulate", "SPEC", "--out", "OUT"],
     "sweep": ["sweep", "SPEC", "--store", "OUT", "--of", "critical"],
     "sweep in processes": ["sweep", "SPEC", "--store", "OUT", "--of", "critical", "--jobs", "2"],
+    "explore": ["explore", "SPEC", "--out", "OUT", "--yes"],
     "reproduce": ["reproduce", "--quick", "--out", "OUT"],
 }
 

@@ -108,15 +108,15 @@ class _Reading:
         self._all((value.__func__, value.__self__))
 
     def _function(self, function: FunctionType) -> None:
-        self.put("function", function.__module__ if _installed(function.__module__) else "", function.__qualname__)
-        self._all(
-            (function.__defaults__, function.__kwdefaults__, [_cell(cell) for cell in function.__closure__ or ()])
-        )
-        if not _installed(function.__module__) or "<lambda>" in function.__qualname__:
-            self.take(function.__code__)
-            for name in sorted(_names(function.__code__) & function.__globals__.keys()):
-                self.put(name)
-                self._loosely(function.__globals__[name])
+        if _installed(function.__module__) and "<" not in function.__qualname__:
+            return self.put("installed", function.__module__, function.__qualname__)
+        self.put("function", function.__qualname__)
+        held = [_cell(cell) for cell in function.__closure__ or ()]
+        self._all((function.__code__, function.__defaults__, function.__kwdefaults__, held))
+        for name in sorted(_names(function.__code__) & function.__globals__.keys()):
+            self.put(name)
+            self._loosely(function.__globals__[name])
+        return None
 
     def _loosely(self, value: Any) -> None:
         """A global, which may be anything: what nobody can read is known by its kind."""
