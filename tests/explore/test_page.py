@@ -6,10 +6,8 @@ import shutil
 import subprocess
 
 import pytest
-from typer.testing import CliRunner
 
 import stablestep as ss
-from stablestep import cli
 from stablestep.errors import InvalidInput
 from stablestep.explore import explore, page
 from stablestep.explore.inputs import described
@@ -66,15 +64,6 @@ def test_a_long_map_asks_first(monkeypatch):
     with pytest.raises(InvalidInput, match=r"the map would take about .* s; say --yes"):
         explore(COMPRESSED, x0=0.5)
     assert '"up"' in explore(COMPRESSED, x0=0.5, yes=True)
-
-
-def test_the_command(tmp_path):
-    spec, out = tmp_path / "spec.toml", tmp_path / "page.html"
-    spec.write_text('problem = { type = "Quartic", dim = 3 }\nagents = [{ count = 2 }]\nrun = { x0 = 0.5 }\n')
-    found = CliRunner().invoke(cli.app, ["explore", str(spec), "--no-map", "--out", str(out)])
-    assert found.exit_code == 0 and out.read_text().startswith("<!doctype html>") and "MB" in found.output
-    refused = CliRunner().invoke(cli.app, ["explore", "--out", str(tmp_path / "no" / "page.html")])
-    assert refused.exit_code != 0 and "Traceback" not in refused.output
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
