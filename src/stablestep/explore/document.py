@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
@@ -77,8 +77,9 @@ def _measured(setup: Setup, x0: Any, c: Constants, seed: int, yes: bool) -> xr.D
         where = {"x0": values} if name == "x0" else {"x0": x0, name: values}
         return edge_map(setup, eta=etas, steps=_STEPS, runs=runs, seed=seed, **where)
 
-    if not yes:
-        seconds = _predicted_seconds(lambda: mapped(values[:1], _PILOT_RUNS))
+    # A few runs tell soon that it is far too long, and a whole row how long it is.
+    for runs in () if yes else (_PILOT_RUNS, _RUNS):
+        seconds = len(values) * _seconds(lambda: mapped(values[:1], runs))  # noqa: B023
         require(
             seconds < _SECONDS,
             f"the map would take about {seconds:.0f} s; say --yes to make it, or --no-map to leave it out.",
@@ -86,11 +87,12 @@ def _measured(setup: Setup, x0: Any, c: Constants, seed: int, yes: bool) -> xr.D
     return mapped(values, _RUNS)
 
 
-def _predicted_seconds(pilot) -> float:
-    pilot()  # compiles
+def _seconds(work: Callable[[], object]) -> float:
+    """Of the second time, which compiles nothing."""
+    work()
     begin = time.perf_counter()
-    pilot()
-    return (time.perf_counter() - begin) * _VALUES * _RUNS / _PILOT_RUNS
+    work()
+    return time.perf_counter() - begin
 
 
 def _varied(x0: Any, c: Constants) -> tuple[str, list]:
