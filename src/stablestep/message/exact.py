@@ -10,6 +10,7 @@ from stablestep.noise import Gaussian, Noise
 from stablestep.noise.base import sides
 from stablestep.norms import norm
 from stablestep.problem import Problem
+from stablestep.stream import box_muller
 
 
 class Deterministic(GroupLaw):
@@ -34,20 +35,31 @@ class LinearGaussian(GroupLaw):
 class SparseGaussian(GroupLaw):
     """Own Bernoulli masks and Gaussian noise: with K ~ Binomial(n, p), the mean message is c/n · (K g + s √K Z), c = 1/p (unscaled: 1)."""
 
-    kept: Alias | None
+    kept: Alias
 
     def draw(self, stream, x, gradient):
         dim, dtype = gradient.shape[0], gradient.dtype
         assert isinstance(self.noise, Gaussian) and isinstance(self.compressor, RandomSparsification)
         deviation = self.noise.scale(gradient)
         normal = stream.noise.normal(dim, dtype)
-        if self.kept is None:
-            return self.compressor.compress(stream.mask.uniform(dim, dtype), gradient + deviation * normal), _unknown(
-                gradient
-            )
         count = self.kept.sample(stream.mask.word(dim)).astype(dtype)
         weight = self.compressor.factor(dim) / self.count
         return weight * (count * gradient + deviation * jnp.sqrt(count) * normal), _unknown(gradient)
+
+
+class SparseOfOne(GroupLaw):
+    """One agent's Bernoulli mask and Gaussian noise. A uniform u keeps a coordinate where u(1+ω) < 1; there u(1+ω) is uniform again and
+    makes, with a second word, the noise. The low bits of that word refine u, so that it is fine enough however rarely a coordinate is kept.
+    """
+
+    def draw(self, stream, x, gradient):
+        dim, dtype = gradient.shape[0], gradient.dtype
+        assert isinstance(self.noise, Gaussian) and isinstance(self.compressor, RandomSparsification)
+        word, angle = stream.words(dim)
+        fine = ((angle & 0xFF).astype(dtype) + np.asarray(0.5, dtype)) * np.asarray(2.0**-8, dtype)
+        share = (word.astype(dtype) + fine) * ((1 + self.compressor.sparsity) * np.asarray(2.0**-32, dtype))
+        noisy = gradient + self.noise.scale(gradient) * box_muller(share, angle)
+        return jnp.where(share < 1, self.compressor.factor(dim) * noisy, 0), _unknown(gradient)
 
 
 class IndependentSigns(GroupLaw):
@@ -78,10 +90,11 @@ def exact_law(problem: Problem, noise: Noise, compressor: Compressor, count: int
         return Deterministic(*common)
     # Of these classes alone: a class derived from one may draw otherwise.
     gaussian = type(noise) is Gaussian
-    if gaussian and compressor.linear and (shared or compressor.deterministic or (count == 1)):
+    if gaussian and type(compressor) is RandomSparsification and not shared:
+        kept = 1 / (1 + compressor.sparsity)
+        return SparseOfOne(*common) if count == 1 else SparseGaussian(*common, fixed(count, kept))
+    if gaussian and compressor.linear and (shared or compressor.deterministic or count == 1):
         return LinearGaussian(*common)
-    if gaussian and type(compressor) is RandomSparsification:
-        return SparseGaussian(*common, fixed(count, 1 / (1 + compressor.sparsity)))
     if type(compressor) is Sign and noise.independent:
         return IndependentSigns(*common, None if count == 1 else Flips.of(count))
     return None

@@ -68,9 +68,9 @@ class Law(eqx.Module):
     def gradients(self, x: Vector) -> tuple[Vector, tuple[Vector, ...]]:
         """∇f(x), and the exact gradient each group's agents see."""
         if not self.differs:
-            gradient = self.groups[0].problem.gradient(x)
+            gradient = _with_constant(self.groups[0].problem.gradient(x))
             return gradient, (gradient,) * len(self.groups)
-        own = tuple(group.problem.gradient(x) for group in self.groups)
+        own = tuple(_with_constant(group.problem.gradient(x)) for group in self.groups)
         return self._weighted(own), own
 
     @property
@@ -244,6 +244,12 @@ class Law(eqx.Module):
         for value in values[1:]:
             total = total + value
         return total
+
+
+def _with_constant(gradient: Vector) -> Vector:
+    """The gradient as it is, from arithmetic that has a constant: jaxlib 0.10.2 compiles elementwise arithmetic without one to code that is
+    twelve times slower. Bitwise the same, NaN and −∞ too."""
+    return jnp.where(gradient >= jnp.finfo(gradient.dtype).min, gradient, 2 * gradient)
 
 
 def law(setup: Setup, sampling: str = "auto") -> Law:
