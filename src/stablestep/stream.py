@@ -15,6 +15,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Key, UInt32
 
+from stablestep import native
 from stablestep.errors import seed_of
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
@@ -96,6 +97,11 @@ class Stream(eqx.Module):
             words = jax.random.bits(key, (2,), jnp.uint32)
         return Stream(words[0], words[1])
 
+    @property
+    def keys(self) -> tuple[UInt32[Array, ""], UInt32[Array, ""]]:
+        """Both words of the key, for what encrypts by itself."""
+        return jnp.asarray(self.key0), jnp.asarray(self.key1)
+
     def child(self, index, family: Family) -> "Stream":
         """The stream number `index` (an integer, possibly traced) of a family."""
         count = jnp.asarray(index).astype(jnp.uint32)
@@ -152,6 +158,8 @@ class Lane(eqx.Module):
 
     def increment(self, count: int, dtype, slot: int = 0) -> Float[Array, " count"]:
         """Standard normal numbers of both words of a call: quicker than `normal` where no other word of that call is needed."""
+        if (build := native.build()) and dtype == jnp.float32:
+            return native.normal(build, self.stream.keys, count, self._slot(slot))
         first, second = self.words(count, slot)
         return box_muller(to_open(first, dtype), second)
 
@@ -165,7 +173,10 @@ class Lane(eqx.Module):
 
     def words(self, count: int, slot: int = 0) -> tuple[UInt32[Array, " count"], UInt32[Array, " count"]]:
         """Two independent words of 32 bits for each coordinate, for the price of one call of the cipher."""
-        return self.stream.words(count, _PAIRS + (2 * slot + self.side) % _PAIRS)
+        return self.stream.words(count, self._slot(slot))
+
+    def _slot(self, slot: int) -> int:
+        return _PAIRS + (2 * slot + self.side) % _PAIRS
 
     def child(self, index: Any = 0) -> Stream:
         """A stream of its own, number `index`, for whatever else is needed."""

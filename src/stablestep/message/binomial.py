@@ -131,7 +131,7 @@ class Flips(eqx.Module):
 
     def sample(self, stream: Stream, probability: Float[Array, " d"]) -> Float[Array, " d"]:
         if self.count <= _FEW:
-            uniform = to_uniform(stream.mask.word(probability.shape[0]), probability.dtype)
+            uniform = to_uniform(stream.noise.word(probability.shape[0]), probability.dtype)
             return inverted(uniform, self.count, probability)
         blocks, left = divmod(self.count, _BLOCK)
         total = jnp.zeros_like(probability)
@@ -152,7 +152,7 @@ def _levels(count: int) -> Alias:
 
 
 def _flips(levels, count: int, stream: Stream, probability):
-    grid, uniform = stream.words(probability.shape[0], slot=1)
+    grid, uniform = stream.noise.words(probability.shape[0])
     row = jnp.minimum((probability * (2 * _LEVELS)).astype(jnp.int32), _LEVELS - 1)
     level = row.astype(probability.dtype) / (2 * _LEVELS)
     base = levels.sample(grid, row).astype(probability.dtype)

@@ -45,6 +45,10 @@ class CommonMask(eqx.Module):
     def mask(self) -> Lane:
         return self.all.mask
 
+    @property
+    def keys(self) -> tuple[Any, Any]:
+        return self.own.keys
+
     def child(self, index, family: Family) -> Stream:
         return self.own.child(index, family)
 
@@ -62,8 +66,12 @@ class Law(eqx.Module):
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """For each group, "law" if its cost does not depend on the number of agents, else "agents"."""
-        return tuple("agents" if group.by_agents else "law" for group in self.groups)
+        """For each group, "law" if its cost does not depend on the number of agents ("native" where C++ draws it), else "agents"."""
+        return tuple(group.method for group in self.groups)
+
+    def methods_in(self, dtype: str) -> tuple[str, ...]:
+        """`methods` for numbers of this type: C++ draws float32 only."""
+        return tuple("law" if one == "native" and dtype != "float32" else one for one in self.methods)
 
     def gradients(self, x: Vector) -> tuple[Vector, tuple[Vector, ...]]:
         """∇f(x), and the exact gradient each group's agents see."""
