@@ -8,7 +8,7 @@ SHAPES := stablestep,tests.shapes.typechecked
 QUICK_FLAG := $(if $(filter-out 0 no false,$(QUICK)),--quick)
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test lint format bench link frontier edges wheel clean
+.PHONY: help reproduce test native lint format bench link frontier edges wheel clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "  %-16s %s\n", $$1, $$2 }'
@@ -17,8 +17,13 @@ reproduce: $(VENV)/.installed ## reproduce the papers' figures and claims into O
 	@$(VENV)/bin/stablestep reproduce --out "$(OUT)" $(QUICK_FLAG)
 
 test: lint ## lint, check types and import order, run the tests
-	@$(VENV)/bin/python -m pytest -n 2 --dist worksteal tests
-	@$(VENV)/bin/python -m pytest -n 2 --dist worksteal --jaxtyping-packages=$(SHAPES) src tests/test_instances.py tests/test_setup.py
+	@STABLESTEP_NATIVE=0 $(VENV)/bin/python -m pytest -n 2 --dist worksteal tests
+	@STABLESTEP_NATIVE=0 $(VENV)/bin/python -m pytest -n 2 --dist worksteal --jaxtyping-packages=$(SHAPES) \
+	  src tests/test_instances.py tests/test_setup.py
+
+native: $(VENV)/.native ## build the CPU kernels in C++ (with g++) into .venv, test what they are used for
+	@STABLESTEP_NATIVE=1 $(VENV)/bin/python -m pytest -n 2 --dist worksteal tests/test_native.py tests/test_message.py \
+	  tests/test_simulate.py tests/test_benchmarks.py tests/sde/test_euler.py tests/stability/test_rollouts.py
 
 lint: $(VENV)/.developed ## lint, check types and import order
 	@$(VENV)/bin/ruff check --quiet .
@@ -51,6 +56,7 @@ wheel: $(VENV)/.developed ## build dist/*.whl and install it into an environment
 	@ls dist
 
 clean: ## remove everything the other targets made
+	rm -rf native/src/stablestep_native/*.so native/src/stablestep_native/builds.json
 	rm -rf $(VENV) build dist reproduction .pytest_cache .ruff_cache .import_linter_cache
 
 $(VENV)/bin/python:
@@ -69,6 +75,12 @@ $(VENV)/.developed: pyproject.toml | $(VENV)/bin/python
 	@$(PIP) install torch==2.13.0
 	@$(PIP) install --editable '.[dev]'
 	@touch $(VENV)/.installed $@
+
+$(VENV)/.native: native/pyproject.toml native/hatch_build.py $(wildcard native/src/stablestep_native/*.py native/src/stablestep_native/*.cc) | $(VENV)/.developed
+	@echo "Building stablestep-native into $(VENV) (once)"
+	@$(PIP) install 'hatchling>=1.27'
+	@$(PIP) install --no-build-isolation --no-deps --force-reinstall ./native
+	@touch $@
 
 # torchsde takes the PyTorch it finds.
 $(VENV)/.measured: pyproject.toml | $(VENV)/.developed

@@ -8,6 +8,9 @@ import pytest
 
 import tests.shapes  # noqa: F401  what jaxtyping's hook names
 
+os.environ.setdefault(
+    "STABLESTEP_CACHE", "0"
+)  # the command line would keep kernels in the home of whoever runs the tests
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 

@@ -3,13 +3,11 @@
 import argparse
 import json
 import os
-import platform
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -27,8 +25,10 @@ from benchmarks import (
     ours,
     timing,
 )
+from benchmarks.machine import load, machine
 from benchmarks.timing import Side
 from benchmarks.workload import Paths, Workload, summary
+from stablestep import native
 from stablestep.files import write_files
 
 RESULTS = Path(__file__).with_name("results.json")
@@ -63,13 +63,14 @@ class Row:
 def main() -> None:
     options = _options()
     console = Console() if sys.stdout.isatty() else Console(width=120)
-    rows = []
+    rows, busy = [], load()  # of the minute before
     with timing.other_process() as pool:
         for row in measure(options.repetitions, pool):
             console.print(f"[dim]{row.what}: {row.measured:.3g}{row.unit}[/dim]")
             rows.append(row)
     console.print(table(rows))
-    found = {**machine(), "repetitions": options.repetitions, "rows": [{**asdict(row), "met": row.met} for row in rows]}
+    rows_found = [{**asdict(row), "met": row.met} for row in rows]
+    found = {**machine(), "load": busy, "repetitions": options.repetitions, "rows": rows_found}
     write_files({RESULTS: (json.dumps(found, indent=2, ensure_ascii=False) + "\n").encode()})
 
 
@@ -82,18 +83,36 @@ def _options() -> argparse.Namespace:
 def measure(repetitions: int, pool: ProcessPoolExecutor) -> Iterator[Row]:
     many = replace(W1, count=256)
     t_noise = "W2, N = 1, ν = 2.5: jax.random.t"
-    yield faster("W1, N = 1: NumPy, float64", 15, side(pool, baselines_numpy.simulate, W1), mine(W1), repetitions)
-    yield faster("W1, N = 1: PyTorch", 6, side(pool, baselines_torch.simulate, W1), mine(W1), repetitions)
-    yield faster("W1, N = 1: naive JAX", 4, side(pool, baselines_jax.simulate, W1), mine(W1), repetitions)
+    yield faster("W1, N = 1: NumPy, float64", 18, side(pool, baselines_numpy.simulate, W1), mine(W1), repetitions)
+    yield faster("W1, N = 1: PyTorch", 6.5, side(pool, baselines_torch.simulate, W1), mine(W1), repetitions)
+    yield faster("W1, N = 1: naive JAX", 4.8, side(pool, baselines_jax.simulate, W1), mine(W1), repetitions)
     yield faster("W1, N = 256: naive JAX", 500, side(pool, baselines_jax.simulate, W1_AGENTS), mine(many), repetitions)
     yield faster(t_noise, 150, side(pool, baselines_jax.simulate, W2_NAIVE), mine(W2), repetitions)
-    yield faster("W3: diffrax", 2.5, side(pool, baselines_diffrax.simulate, W3), mine(W3), repetitions)
+    yield faster("W3: diffrax", 2.6, side(pool, baselines_diffrax.simulate, W3), mine(W3), repetitions)
     yield faster("W3: torchsde", None, side(pool, baselines_torchsde.simulate, W3), mine(W3), repetitions)
     yield faster("W3: NumPy, float64", None, side(pool, baselines_numpy.simulate, W3), mine(W3), repetitions)
-    yield slower("W1: cost at N = 256 over N = 1", 1.6, mine(many), mine(W1), repetitions)
+    yield slower("W1: cost at N = 256 over N = 1", 1.5, mine(many), mine(W1), repetitions)
     yield slower("W1: user-written f over built-in", 1.1, mine(W1, written=True), mine(W1), repetitions)
     for name, work in (("W1, N = 1", W1), ("W1, N = 256", many), ("W2, N = 1", W2), ("W3", W3)):
         yield compiled(f"{name}: compile time", 2.0, work, repetitions)
+    os.environ.pop(native.VARIABLE, None)
+    if native.build():
+        yield from measure_native(repetitions, pool)
+
+
+def measure_native(repetitions: int, pool: ProcessPoolExecutor) -> Iterator[Row]:
+    """The same with stablestep-native, where it is installed; and what it gives over XLA."""
+    numpy, torch = side(pool, baselines_numpy.simulate, W1), side(pool, baselines_torch.simulate, W1)
+    naive, diffrax = side(pool, baselines_jax.simulate, W1), side(pool, baselines_diffrax.simulate, W3)
+    one, many = mine(W1, build="1"), mine(replace(W1, count=256), build="1")
+    yield faster("native, W1, N = 1: NumPy, float64", 35, numpy, one, repetitions)
+    yield faster("native, W1, N = 1: PyTorch", 12, torch, one, repetitions)
+    yield faster("native, W1, N = 1: naive JAX", 9, naive, one, repetitions)
+    yield faster("native, W3: diffrax", 4.5, diffrax, mine(W3, build="1"), repetitions)
+    yield slower("native, W1: cost at N = 256 over N = 1", 2.5, many, one, repetitions)
+    signs = replace(W2, count=16)
+    for name, work in (("W1, N = 1", W1), ("W1, N = 256", replace(W1, count=256)), ("W2, N = 16", signs), ("W3", W3)):
+        yield faster(f"native, {name}: by XLA", None, mine(work), mine(work, build="1"), repetitions)
 
 
 def side(pool: ProcessPoolExecutor, simulate: Callable[[Workload, int], Paths], work: Workload) -> Side:
@@ -104,8 +123,14 @@ def _baseline(simulate: Callable[[Workload, int], Paths], work: Workload) -> Non
     summary(simulate(work, 0), work.iterations)
 
 
-def mine(work: Workload, written: bool = False) -> Side:
-    return Side(partial(ours.simulate, work, 0, written), work.coordinate_steps)
+def mine(work: Workload, written: bool = False, build: str = "0") -> Side:
+    """StableStep by XLA alone ("0"), or with stablestep-native ("1")."""
+    return Side(partial(_mine, work, written, build), work.coordinate_steps)
+
+
+def _mine(work: Workload, written: bool, build: str) -> None:
+    os.environ[native.VARIABLE] = build
+    ours.simulate(work, 0, written)
 
 
 def faster(what: str, target: float | None, other: Side, own: Side, repetitions: int) -> Row:
@@ -154,28 +179,6 @@ def _verdict(row: Row) -> tuple[str, str]:
 
 def _ns(value: float | None) -> str:
     return "" if value is None else f"{value:.3g}"
-
-
-def machine() -> dict:
-    packages = ("stablestep", "jax", "jaxlib", "diffrax", "numpy", "torch", "torchsde")
-    versions = {"python": platform.python_version(), **{name: _version(name) for name in packages}}
-    return {"versions": versions, "cpu": _cpu_model(), "cores": os.cpu_count(), "system": platform.system()}
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
-
-
-def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 if __name__ == "__main__":

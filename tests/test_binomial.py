@@ -6,13 +6,24 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from stablestep.message.binomial import Flips, fixed
-from stablestep.stream import Family, Stream
+from stablestep.message.binomial import Flips, fixed, inverted
+from stablestep.stream import Family, Stream, to_uniform
 from tests.statistics import assert_counts, assert_covariance, assert_fails, assert_mean, assert_variance
 
 DRAWS = 60_000
 TABLE = [(1, 0.3), (2, 0.5), (5, 0.111), (16, 1 / 9), (256, 1 / 9), (256, 0.9), (1000, 0.01), (10_000, 1 / 17)]
-FLIPS = [(1, 0.2), (2, 0.499), (7, 0.5), (16, 0.01), (16, 0.25), (256, 0.123), (1000, 0.4321), (4096, 0.2501)]
+FLIPS = [
+    (1, 0.2),
+    (2, 0.499),
+    (7, 0.5),
+    (16, 0.01),
+    (16, 0.25),
+    (64, 0.5),
+    (65, 0.37),
+    (256, 0.123),
+    (1000, 0.4321),
+    (4096, 0.2501),
+]
 BLOCKS = [(4097, 0.3), (10_000, 0.1234)]
 
 
@@ -47,8 +58,9 @@ def test_alias_masses_exactly(n, probability):
     columns, capacity = np.arange(2**table.bits), 2.0 ** (32 - table.bits)
     mass = np.zeros(n + 2 + 2**table.bits)
     first = int(table.first[0])
-    np.add.at(mass, first + columns, table.threshold[0] / capacity)
-    np.add.at(mass, first + table.other[0], 1 - table.threshold[0] / capacity)
+    other, stay = np.divmod(table.entries[0].astype(np.int64), int(capacity))
+    np.add.at(mass, first + columns, stay / capacity)
+    np.add.at(mass, first + other, 1 - stay / capacity)
     mass = mass / 2**table.bits
     expected = stats.binom.pmf(np.arange(n + 1), n, probability)
     assert mass[n + 1 :].sum() == 0
@@ -68,6 +80,31 @@ def test_flips(n, probability, dtype, seed):
     numbers = flip(n, jnp.full(DRAWS, probability, dtype), Stream.seed(seed))
     assert numbers.dtype == dtype
     check(numbers, n, probability)
+
+
+def lowest_words(n, probability, dtype):
+    """For each k the least word of which inversion makes more than k, found by bisection: how it shares 2^32 words out."""
+    low, high = np.zeros(n, np.int64), np.full(n, 2**32)
+    chance = jnp.full(n, probability, dtype)
+    draw = jax.jit(lambda words: inverted(to_uniform(words, dtype), n, chance))
+    for _ in range(33):
+        middle = (low + high) // 2
+        words = jnp.asarray(np.minimum(middle, 2**32 - 1).astype(np.uint32))
+        more = (np.asarray(draw(words)) > np.arange(n)) | (middle == 2**32)
+        low, high = np.where(more, low, middle), np.where(more, middle, high)
+    return high
+
+
+@pytest.mark.parametrize(("dtype", "within"), [(jnp.float32, 3e-6), (jnp.float64, 2e-8)])
+@pytest.mark.parametrize("probability", [1e-4, 0.03, 0.25, 0.4999, 0.5])
+@pytest.mark.parametrize("n", [2, 16, 64])
+def test_inversion_exactly(n, probability, dtype, within):
+    """The share of words that leads to each number, against the binomial probability: the total variation, without sampling."""
+    chance = float(np.asarray(probability, dtype))
+    found = np.diff(lowest_words(n, probability, dtype) / 2.0**32, prepend=0, append=1)
+    expected = stats.binom.pmf(np.arange(n + 1), n, chance)
+    assert np.abs(found - expected).sum() / 2 < within
+    assert np.abs(found - stats.binom.pmf(np.arange(n + 1), n, chance * 0.9)).sum() / 2 > 3e-6
 
 
 @pytest.mark.parametrize(("n", "probability"), BLOCKS)

@@ -150,7 +150,7 @@ def test_law_agents_and_closed_forms_agree(row, seed):
             law(setup, "law")
         return
     exact = law(setup, "law")
-    assert exact.methods == law(setup).methods == ("law",)
+    assert exact.methods == law(setup).methods and set(exact.methods) <= {"law", "native"}
     found = draws(exact, seed + 1)
     assert_same_distribution(views(found), views(samples))
     if bounded(*row[:2]):

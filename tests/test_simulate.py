@@ -208,7 +208,8 @@ def test_law_and_agents_give_the_same_trajectories(seed):
         )
         for place, sampling in enumerate(("law", "agents"))
     }
-    assert [found[s].attrs["sampling"].split(", ")[0] for s in ("law", "agents")] == ["law", "agents"]
+    used = [found[s].attrs["sampling"].split(", ")[0] for s in ("law", "agents")]
+    assert used[0] in ("law", "native") and used[1] == "agents"
     assert_equal_means(found["law"].final_state, found["agents"].final_state)
     assert_equal_means(found["law"].final_state.values ** 2, found["agents"].final_state.values ** 2)
 

@@ -104,6 +104,7 @@ def test_horner():
 
 LAWS = {
     "normal": (lambda s, dtype: s.noise.normal(COUNT, dtype), stats.norm()),
+    "increment": (lambda s, dtype: s.noise.increment(COUNT, dtype), stats.norm()),
     "uniform": (lambda s, dtype: s.mask.uniform(COUNT, dtype), stats.uniform()),
     "cosine": (lambda s, dtype: to_cosine(s.words(COUNT)[0], dtype), stats.arcsine(-1, 2)),
 }

@@ -8,6 +8,7 @@ from stablestep.errors import is_number, one_of, require, shown
 
 Outcome = Literal["holds", "fails", "undecided"]
 Verdict = Literal["holds", "misprint", "false", "undecided"]
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 # In standard errors. Beyond 5 an equality is false once in a million by chance, so a report of hundreds may rely on it;
 # between 3.5 and 5 nothing is said.
@@ -179,3 +180,46 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def number(value: Any) -> str:
+    """A value as a person writes it: five significant digits, powers of ten where they help.
+
+    >>> number(0.10000001), number(1234567.0), number("inf"), number(None), number(10_000)
+    ('0.1', '1.2346×10⁶', '∞', '–', '10\\u202f000')
+    """
+    if value is None or isinstance(value, bool):
+        return "–" if value is None else ("yes" if value else "no")
+    if isinstance(value, int) or value in ("inf", "-inf"):
+        return f"{value:,}".replace(",", "\u202f") if isinstance(value, int) else str(value).replace("inf", "∞")
+    if isinstance(value, str):
+        return value
+    value = float(value)
+    if not math.isfinite(value):
+        return "–" if math.isnan(value) else str(value).replace("inf", "∞")
+    mantissa, _, exponent = f"{value:.5g}".partition("e")
+    return mantissa + (_power(int(exponent)) if exponent else "")
+
+
+def measurement(value: Any, stderr: Any) -> str:
+    """A value with its standard error, both to the second digit of the error.
+
+    >>> measurement(0.123456, 0.00123), measurement(2.5e-7, 1e-9), measurement("inf", 0.0), measurement(2.0, 0.0)
+    ('0.1235 ± 0.0012', '(2.500 ± 0.010)×10⁻⁷', '∞', '2')
+    """
+    known = isinstance(value, int | float) and isinstance(stderr, int | float)
+    if not known or not math.isfinite(value) or not 0 < stderr < math.inf:
+        return number(value) + (" ± ∞" if stderr in ("inf", math.inf) else "")
+    size = math.floor(math.log10(max(abs(value), stderr)))
+    digits = 1 - math.floor(math.log10(stderr))
+    if digits + size > 9:
+        return f"{number(value)} ± {number(float(f'{stderr:.2g}'))}"
+    if -4 <= size < 5:
+        places = max(digits, 0)
+        return f"{round(value, digits):.{places}f} ± {round(stderr, digits):.{places}f}"
+    scale, places = 10.0**size, max(digits + size, 0)
+    return f"({value / scale:.{places}f} ± {stderr / scale:.{places}f}){_power(size)}"
+
+
+def _power(exponent: int) -> str:
+    return f"×10{str(exponent).translate(SUPERSCRIPTS)}"

@@ -2,7 +2,6 @@
 
 import io
 import json
-import math
 import re
 from base64 import b64encode
 from collections import Counter
@@ -18,12 +17,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Drawing
 
-from stablestep.claim import Claim
+from stablestep.claim import Claim, measurement, number
 from stablestep.errors import require
 from stablestep.files import make_folders, writable, write_files
 
 VERDICTS = ("holds", "misprint", "false", "undecided")
-SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass
@@ -200,45 +198,6 @@ def summary(counts: dict[str, int]) -> str:
     return f"{start} checked by running something: {ending}."
 
 
-def number(value: Any) -> str:
-    """A value as a person writes it: five significant digits, powers of ten where they help.
-
-    >>> number(0.10000001), number(1234567.0), number("inf"), number(None), number(10_000)
-    ('0.1', '1.2346×10⁶', '∞', '–', '10\\u202f000')
-    """
-    if value is None or isinstance(value, bool):
-        return "–" if value is None else ("yes" if value else "no")
-    if isinstance(value, int) or value in ("inf", "-inf"):
-        return f"{value:,}".replace(",", "\u202f") if isinstance(value, int) else str(value).replace("inf", "∞")
-    if isinstance(value, str):
-        return value
-    value = float(value)
-    if not math.isfinite(value):
-        return "–" if math.isnan(value) else str(value).replace("inf", "∞")
-    mantissa, _, exponent = f"{value:.5g}".partition("e")
-    return mantissa + (_power(int(exponent)) if exponent else "")
-
-
-def measurement(value: Any, stderr: Any) -> str:
-    """A value with its standard error, both to the second digit of the error.
-
-    >>> measurement(0.123456, 0.00123), measurement(2.5e-7, 1e-9), measurement("inf", 0.0), measurement(2.0, 0.0)
-    ('0.1235 ± 0.0012', '(2.500 ± 0.010)×10⁻⁷', '∞', '2')
-    """
-    known = isinstance(value, int | float) and isinstance(stderr, int | float)
-    if not known or not math.isfinite(value) or not 0 < stderr < math.inf:
-        return number(value) + (" ± ∞" if stderr in ("inf", math.inf) else "")
-    size = math.floor(math.log10(max(abs(value), stderr)))
-    digits = 1 - math.floor(math.log10(stderr))
-    if digits + size > 9:
-        return f"{number(value)} ± {number(float(f'{stderr:.2g}'))}"
-    if -4 <= size < 5:
-        places = max(digits, 0)
-        return f"{round(value, digits):.{places}f} ± {round(stderr, digits):.{places}f}"
-    scale, places = 10.0**size, max(digits + size, 0)
-    return f"({value / scale:.{places}f} ± {stderr / scale:.{places}f}){_power(size)}"
-
-
 def netcdf(data: xr.Dataset) -> bytes:
     """The bytes of a NetCDF file, made in memory: HDF5 itself crashes where a disk is full."""
     plain = data.assign_attrs({key: _plain(value) for key, value in data.attrs.items()})
@@ -255,10 +214,6 @@ def _kept(rows: list[dict[str, Any]], sections: list[Section]) -> list[dict[str,
     shown = {section.id for section in sections}
     decided = {claim.id for section in sections for claim in section.claims}
     return [row for row in rows if row["id"] not in decided and row.get("section") not in shown]
-
-
-def _power(exponent: int) -> str:
-    return f"×10{str(exponent).translate(SUPERSCRIPTS)}"
 
 
 def _require_stem(name: str) -> None:

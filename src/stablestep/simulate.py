@@ -157,7 +157,7 @@ def _simulate(setup: Setup, schedule: Schedule, plan: Plan, progress) -> xr.Data
         schedule=describe(bound),
         **run.facts(points),
         steps=plan.steps,
-        sampling=", ".join(unbound.law.methods),
+        sampling=", ".join(unbound.law.methods_in(plan.dtype)),
         dtype=plan.dtype,
         minimum="unknown" if setup.problem.minimum is None else setup.problem.minimum,
         moments=_moments(setup),

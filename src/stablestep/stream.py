@@ -5,7 +5,6 @@ coordinate numbers. Noise and compression draw from two lanes of a stream, which
 into chunks or devices.
 """
 
-import math
 from enum import IntEnum
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Key, UInt32
 
+from stablestep import native
 from stablestep.errors import seed_of
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
@@ -61,6 +61,10 @@ def threefry(key0, key1, count0, count1) -> tuple[Any, Any]:
     return left, right
 
 
+# One call in what is traced, and not a hundred operations: tracing is what a compiled and kept kernel still costs.
+_cipher = jax.jit(threefry)
+
+
 class Stream(eqx.Module):
     """An independent source of random numbers, addressed by coordinate and slot.
 
@@ -93,11 +97,16 @@ class Stream(eqx.Module):
             words = jax.random.bits(key, (2,), jnp.uint32)
         return Stream(words[0], words[1])
 
+    @property
+    def keys(self) -> tuple[UInt32[Array, ""], UInt32[Array, ""]]:
+        """Both words of the key, for what encrypts by itself."""
+        return jnp.asarray(self.key0), jnp.asarray(self.key1)
+
     def child(self, index, family: Family) -> "Stream":
         """The stream number `index` (an integer, possibly traced) of a family."""
         count = jnp.asarray(index).astype(jnp.uint32)
         # The barrier keeps XLA from encrypting the key anew for every coordinate.
-        return Stream(*lax.optimization_barrier(threefry(self.key0, self.key1, count, _CHILD | np.uint32(family))))
+        return Stream(*lax.optimization_barrier(_cipher(self.key0, self.key1, count, _CHILD | np.uint32(family))))
 
     def children(self, indices: UInt32[np.ndarray, " n"], family: Family) -> "Stream":
         """The streams that `child` gives for these indices, as arrays, in NumPy: nothing is compiled.
@@ -111,7 +120,7 @@ class Stream(eqx.Module):
 
     def words(self, count: int, slot: int = 0) -> tuple[UInt32[Array, " count"], UInt32[Array, " count"]]:
         """Both words of `count` coordinates."""
-        return threefry(self.key0, self.key1, lax.iota(jnp.uint32, count), np.uint32(slot % _SLOTS))
+        return _cipher(self.key0, self.key1, lax.iota(jnp.uint32, count), np.uint32(slot % _SLOTS))
 
     @property
     def noise(self) -> "Lane":
@@ -131,9 +140,9 @@ class Stream(eqx.Module):
 class Lane(eqx.Module):
     """One of the two halves of a stream's random numbers: whatever is drawn from one is independent of whatever is drawn from the other.
 
-    Within a lane `normal`, `uniform`, `words` and `child` are independent of each other, and so are their slots; the same call again
-    gives the same numbers. The first normal of the noise lane and the first uniform of the mask lane are the two words of one call of
-    the cipher, so that a noisy, masked coordinate costs a single call.
+    Within a lane `normal`, `uniform`, `words` (of which `increment` is made) and `child` are independent of each other, and so are their
+    slots; the same call again gives the same numbers. The first normal of the noise lane and the first uniform of the mask lane are the two
+    words of one call of the cipher, so that a noisy, masked coordinate costs a single call.
 
     >>> stream = Stream.seed(0)
     >>> bool(stream.noise.uniform(4, jnp.float32)[0] == stream.mask.uniform(4, jnp.float32)[0])
@@ -147,6 +156,13 @@ class Lane(eqx.Module):
         """Standard normal numbers."""
         return to_normal(self.word(count, 2 * slot + self.side), dtype)
 
+    def increment(self, count: int, dtype, slot: int = 0) -> Float[Array, " count"]:
+        """Standard normal numbers of both words of a call: quicker than `normal` where no other word of that call is needed."""
+        if (build := native.build()) and dtype == jnp.float32:
+            return native.normal(build, self.stream.keys, count, self._slot(slot))
+        first, second = self.words(count, slot)
+        return box_muller(to_open(first, dtype), second)
+
     def uniform(self, count: int, dtype, slot: int = 0) -> Float[Array, " count"]:
         """Uniform numbers on [0, 1)."""
         return to_uniform(self.word(count, 2 * slot + 1 - self.side), dtype)
@@ -157,7 +173,10 @@ class Lane(eqx.Module):
 
     def words(self, count: int, slot: int = 0) -> tuple[UInt32[Array, " count"], UInt32[Array, " count"]]:
         """Two independent words of 32 bits for each coordinate, for the price of one call of the cipher."""
-        return self.stream.words(count, _PAIRS + (2 * slot + self.side) % _PAIRS)
+        return self.stream.words(count, self._slot(slot))
+
+    def _slot(self, slot: int) -> int:
+        return _PAIRS + (2 * slot + self.side) % _PAIRS
 
     def child(self, index: Any = 0) -> Stream:
         """A stream of its own, number `index`, for whatever else is needed."""
@@ -208,18 +227,19 @@ _TAIL += (0.00943887047, 1.00167406, 2.83297682)
 
 def _quantile32(tail):
     """√2 · erfinv(1 − tail), the normal quantile with two-sided tail probability `tail`."""
-    width = -fast_log(tail * (2 - tail))
+    width = fast_log(tail * (2 - tail), -1.0)
     near = horner(_CENTRE, width - np.float32(2.5))
     far = horner(_TAIL, jnp.sqrt(width) - 3)
     return np.float32(2**0.5) * jnp.where(width < 5, near, far) * (1 - tail)
 
 
-_LOG = (7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1, -1.6668057665e-1)
-_LOG += (2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1)
+# log(1 + f)/f for 1 + f in [√½, √2), to 3e-8.
+_LOG = (0.0872235971, -0.143668451, 0.149522661, -0.165623927, 0.199568336, -0.250020741, 0.333341856)
+_LOG += (-0.49999988, 0.999999974)
 
 
-def fast_log(value: Float[Array, "*n"]) -> Float[Array, "*n"]:
-    """log of positive normal float32 numbers by the Cephes polynomial, which vectorises where `jnp.log` does not.
+def fast_log(value: Float[Array, "*n"], times: float = 1.0) -> Float[Array, "*n"]:
+    """`times` log of positive normal float32 numbers by a polynomial, which vectorises where `jnp.log` does not.
 
     >>> round(float(fast_log(jnp.float32(10.0))), 5)
     2.30259
@@ -227,16 +247,26 @@ def fast_log(value: Float[Array, "*n"]) -> Float[Array, "*n"]:
     bits = lax.bitcast_convert_type(value, jnp.int32)
     exponent = (bits - np.int32(0x3F3504F3)) >> 23
     part = lax.bitcast_convert_type(bits - (exponent << 23), jnp.float32) - 1
-    square = part * part
-    series = part * square * horner(_LOG, part) - np.float32(0.5) * square
-    return part + series + exponent.astype(jnp.float32) * np.float32(np.log(2))
+    series = horner([times * coefficient for coefficient in _LOG], part)
+    return part * series + exponent.astype(jnp.float32) * np.float32(times * np.log(2))
 
 
-_SINE = tuple((-1) ** (n // 2) * (np.pi / 2) ** n / math.factorial(n) for n in range(13, 0, -2))
+def box_muller(uniform: Float[Array, "*n"], angle: UInt32[Array, "*n"]) -> Float[Array, "*n"]:
+    """Standard normal numbers √(−2 log u) cos(angle) of a uniform on (0, 1] and a word (G. Box and M. Muller, 1958).
+
+    >>> round(float(box_muller(jnp.float32(0.5), jnp.uint32(0x40000000))), 4)
+    0.8326
+    """
+    square = fast_log(uniform, -2.0) if uniform.dtype == jnp.float32 else -2 * jnp.log(uniform)
+    return jnp.sqrt(square) * to_cosine(angle, uniform.dtype)
+
+
+# sin(πv/2)/v in v² for v in [0, 1], to 5e-9.
+_SINE = (0.0001514851308, -0.004673766613, 0.07968967895, -0.6459637106, 1.570796318)
 
 
 def to_cosine(word: UInt32[Array, "*n"], dtype) -> Float[Array, "*n"]:
-    """The cosine of a uniform angle: a sign bit and sin(πv/2) of a 31-bit uniform v, by its series (relative error 1e-7).
+    """The cosine of a uniform angle: a sign bit and sin(πv/2) of a 31-bit uniform v, by a polynomial (relative error 1e-7).
 
     >>> round(float(to_cosine(jnp.uint32(0x40000000), jnp.float32)), 4)
     0.7071

@@ -1,7 +1,9 @@
 """The typer application, and what every command has: its examples in the help, and errors as one sentence."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -54,9 +56,26 @@ def command(*examples: str, more: str = "") -> Callable[[F], F]:
 
     def register(function: F) -> F:
         first_examples[function.__name__] = examples[0]
-        return app.command(epilog=_epilog(*examples) + more)(function)
+
+        @wraps(function)
+        def run(*arguments: Any, **settings: Any) -> None:
+            _keep_kernels()
+            function(*arguments, **settings)
+
+        app.command(epilog=_epilog(*examples) + more)(run)
+        return function
 
     return register
+
+
+def _keep_kernels() -> None:
+    from stablestep.cache import cache
+
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        cache()
+    for warning in said:
+        screen.say(str(warning.message))
 
 
 def _epilog(*examples: str) -> str:

@@ -20,7 +20,7 @@ def print_json(record: dict[str, Any]) -> None:
 
 def step(value: float | None) -> str:
     """A step in a table."""
-    from stablestep.report import number
+    from stablestep.claim import number
 
     if value is None:
         return "–"

@@ -111,7 +111,7 @@ def _row(moment: "xr.Dataset") -> tuple[str, ...]:
 
 
 def _number(value: Any) -> str:
-    from stablestep.report import number
+    from stablestep.claim import number
 
     return number(float(f"{float(value):.4g}"))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
-from scipy import stats
+from scipy.special import chdtri
 
 from stablestep.errors import positive, require, shown
 
@@ -95,7 +95,7 @@ def scaling(
     size, relative = np.abs(error), np.hypot(stderr / error, ROUGH)
     plain, _, _ = _fit([np.log(eta)], np.log(size), relative)
     slope, slope_stderr, left = _fit([np.log(eta), eta / eta[0]], np.log(size), relative)
-    if left > stats.chi2.isf(MISFIT, len(eta) - 3):
+    if left > chdtri(len(eta) - 3, MISFIT):
         local = ", ".join(f"{each:.2g}" for each in np.diff(np.log(size)) / np.diff(np.log(eta)))
         return _without_slope(
             f"The errors are no power of η with one correction (local slopes {local}): take smaller etas."

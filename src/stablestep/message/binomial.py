@@ -7,33 +7,38 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, UInt32
-from scipy import stats
 
 from stablestep.stream import Family, Stream, to_uniform
 
 _LEVELS = 256
 _BLOCK = 4096
+_FEW = 64  # up to here (1 − q)^n does not vanish in float32
+_UNROLLED = 64  # steps of an inversion: in a loop they cost several times as much
 
 
 class Alias(eqx.Module):
     """Walker's alias tables, one a row, with integer masses: exact for probabilities that are multiples of 2^-32.
 
     Rounding a binomial to such masses costs a total variation of at most 2^-33 for each value of positive mass (1e-8 up to
-    about 100 agents, growing like √n). Arrays `threshold`, `other` have shape (rows, 2^bits); `first` is each row's smallest value.
+    about 100 agents, growing like √n). A column's entry holds in one word, so that one look-up finds both, its alias (the upper `bits`)
+    and how many of its 2^(32 - bits) remainders stay; `first` is each row's smallest value.
     """
 
-    threshold: UInt32[Array | np.ndarray, "rows columns"]
-    other: Int[Array | np.ndarray, "rows columns"]
+    entries: UInt32[Array | np.ndarray, "rows columns"]
     first: Int[Array | np.ndarray, " rows"]
     bits: int = eqx.field(static=True)
 
     def sample(self, word: UInt32[Array, "*n"], row: Int[Array, "*n"] | None = None) -> Int[Array, "*n"]:
-        column = (word >> (32 - self.bits)).astype(jnp.int32)
-        rest = word & np.uint32((1 << (32 - self.bits)) - 1)
-        place = column if row is None else column + row * (1 << self.bits)
+        column = word >> (32 - self.bits)
+        place = column if row is None else column + row.astype(jnp.uint32) * np.uint32(1 << self.bits)
+        # Without the barrier jaxlib 0.10.2 vectorises nothing of what is around the look-up, and is three times slower.
+        entry = lax.optimization_barrier(jnp.ravel(self.entries)[place.astype(jnp.int32)])
+        chosen = jnp.where(self._remainder(word) < self._remainder(entry), column, entry >> (32 - self.bits))
         first = self.first[0] if row is None else jnp.asarray(self.first)[row]
-        stay = rest < jnp.ravel(self.threshold)[place]
-        return first + jnp.where(stay, column, jnp.ravel(self.other)[place])
+        return first + chosen.astype(jnp.int32)
+
+    def _remainder(self, word):
+        return word & np.uint32((1 << (32 - self.bits)) - 1)
 
 
 @lru_cache(maxsize=256)
@@ -49,15 +54,31 @@ def fixed(count: int, probability: float) -> Alias:
 def _tables(count: int, probabilities: np.ndarray) -> Alias:
     rows = [_masses(count, probability) for probability in probabilities]
     bits = max(1, int(np.ceil(np.log2(max(len(masses) for _, masses in rows)))))
-    built = [_alias(masses, bits) for _, masses in rows]
-    threshold = np.stack([row[0] for row in built])
-    other = np.stack([row[1] for row in built])
-    return Alias(threshold, other, np.array([first for first, _ in rows], np.int32), bits)
+    entries = np.stack([_alias(masses, bits) for _, masses in rows])
+    return Alias(entries, np.array([first for first, _ in rows], np.int32), bits)
+
+
+def probabilities(count: int, probability: float) -> np.ndarray:
+    """The probability function of Binomial(count, probability), by ratios of neighbours outwards from the largest; to 1e-13 or so, and
+    without scipy.stats, which is slow to load.
+
+    >>> probabilities(2, 0.5).tolist()
+    [0.25, 0.5, 0.25]
+    """
+    if probability in (0, 1):
+        return np.eye(count + 1)[count * int(probability)]
+    k = np.arange(count)
+    ratios = (count - k) / (k + 1) * (probability / (1 - probability))
+    mode = int(np.argmin(ratios > 1)) if ratios[-1] <= 1 else count
+    with np.errstate(under="ignore", over="ignore"):
+        below = np.cumprod(1 / ratios[:mode][::-1])[::-1]
+        found = np.concatenate([below, [1.0], np.cumprod(ratios[mode:])])
+    return found / found.sum()
 
 
 def _masses(count: int, probability: float) -> tuple[int, np.ndarray]:
     """The first value of positive mass, and the masses in units of 2^-32 (largest remainders, so that they sum to 2^32)."""
-    exact = stats.binom.pmf(np.arange(count + 1), count, probability) * 2.0**32
+    exact = probabilities(count, probability) * 2.0**32
     masses = np.floor(exact).astype(np.int64)
     missing = 2**32 - int(masses.sum())
     masses[np.argsort(masses - exact)[:missing]] += 1
@@ -66,30 +87,31 @@ def _masses(count: int, probability: float) -> tuple[int, np.ndarray]:
     return int(values[0]), masses[values[0] : values[-1] + 1]
 
 
-def _alias(masses: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
+def _alias(masses: np.ndarray, bits: int) -> np.ndarray:
     capacity = 1 << (32 - bits)
     left = np.zeros(1 << bits, np.int64)
     left[: len(masses)] = masses
-    other = np.arange(1 << bits, dtype=np.int32)
-    threshold = np.full(1 << bits, capacity, np.int64)
+    other = np.arange(1 << bits)
+    stay = np.zeros(1 << bits, np.int64)  # a full column is its own alias, so that all of it stays
     small = [column for column in range(1 << bits) if left[column] < capacity]
     large = [column for column in range(1 << bits) if left[column] > capacity]
     while small:
         low, high = small.pop(), large[-1]
-        threshold[low], other[low] = left[low], high
+        stay[low], other[low] = left[low], high
         left[high] -= capacity - left[low]
         if left[high] <= capacity:
             large.pop()
         if left[high] < capacity:
             small.append(high)
-    return threshold.astype(np.uint32), other
+    return (other * capacity + stay).astype(np.uint32)
 
 
 class Flips(eqx.Module):
     """Binomial(n, q) for a probability q ≤ ½ of each coordinate's own: the number of agents whose sign is flipped.
 
-    The number of n uniforms below q is the number below the next lower grid level (an alias table for each level) plus a
-    Binomial(rest, (q − level)/(1 − level)) with a small mean, drawn by inversion. Blocks of at most 4096 agents.
+    Few are drawn by inversion, from one word. Of many, the number of n uniforms below q is the number below the next lower grid level (an
+    alias table for each level) plus a Binomial(rest, (q − level)/(1 − level)) with a small mean, drawn by inversion. Blocks of at most 4096
+    agents.
 
     >>> flips = Flips.of(10)
     >>> flips.sample(Stream.seed(0), jnp.zeros(3)).tolist()
@@ -102,10 +124,15 @@ class Flips(eqx.Module):
 
     @staticmethod
     def of(count: int) -> "Flips":
+        if count <= _FEW:
+            return Flips(None, None, count)
         blocks, left = divmod(count, _BLOCK)
         return Flips(_levels(_BLOCK) if blocks else None, _levels(left) if left else None, count)
 
     def sample(self, stream: Stream, probability: Float[Array, " d"]) -> Float[Array, " d"]:
+        if self.count <= _FEW:
+            uniform = to_uniform(stream.noise.word(probability.shape[0]), probability.dtype)
+            return inverted(uniform, self.count, probability)
         blocks, left = divmod(self.count, _BLOCK)
         total = jnp.zeros_like(probability)
         if left:
@@ -125,7 +152,7 @@ def _levels(count: int) -> Alias:
 
 
 def _flips(levels, count: int, stream: Stream, probability):
-    grid, uniform = stream.words(probability.shape[0], slot=1)
+    grid, uniform = stream.noise.words(probability.shape[0])
     row = jnp.minimum((probability * (2 * _LEVELS)).astype(jnp.int32), _LEVELS - 1)
     level = row.astype(probability.dtype) / (2 * _LEVELS)
     base = levels.sample(grid, row).astype(probability.dtype)
@@ -136,20 +163,34 @@ def _flips(levels, count: int, stream: Stream, probability):
 @lru_cache(maxsize=16)
 def _depth(count: int) -> int:
     """How far the inversion must go: beyond it less than 2^-32 is left at the largest residual probability, 1/levels."""
-    return int(stats.binom.isf(2.0**-33, count, 1 / _LEVELS)) + 1
+    beyond = np.cumsum(probabilities(count, 1 / _LEVELS)[::-1])[::-1]  # P(X ≥ k)
+    return int(np.flatnonzero(beyond > 2.0**-33)[-1]) + 1
 
 
 def _inversion(uniform, trials, probability, depth: int):
     """Binomial(trials, probability) by summing the probability function up to `uniform`."""
-    odds = probability / (1 - probability)
     mass = jnp.exp(trials * jnp.log1p(-probability))
-    below, number = mass, jnp.zeros_like(uniform)
+    return _summed(uniform, mass, probability, lambda k: (trials - k) / (k + 1), depth)
+
+
+def inverted(uniform: Float[Array, " d"], count: int, probability: Float[Array, " d"]) -> Float[Array, " d"]:
+    """Binomial(count, probability) for a probability up to ½, each of one uniform: of at most 64 within 3e-6 in total variation
+    (float32: as much as rounding 1 − q makes).
+
+    >>> inverted(jnp.array([0.0, 0.5, 0.999]), 2, jnp.array([0.5, 0.5, 0.5])).tolist()
+    [0.0, 1.0, 2.0]
+    """
+    return _summed(uniform, (1 - probability) ** count, probability, lambda k: (count - k) / (k + 1), count)
+
+
+def _summed(uniform, mass, probability, ratio, depth: int):
+    """How often `uniform` passes the sum of the probability function from its first `mass` on; the next over one is odds · `ratio`."""
+    odds = probability / (1 - probability)
 
     def advance(k, state):
         mass, below, number = state
         past = uniform >= below
-        step = jnp.asarray(k, uniform.dtype)
-        mass = mass * odds * (trials - step) / (step + 1)
+        mass = mass * (odds * ratio(jnp.asarray(k, uniform.dtype)))
         return mass, below + mass, number + past.astype(uniform.dtype)
 
-    return lax.fori_loop(0, depth, advance, (mass, below, number), unroll=depth <= 16)[2]
+    return lax.fori_loop(0, depth, advance, (mass, mass, jnp.zeros_like(uniform)), unroll=depth <= _UNROLLED)[2]

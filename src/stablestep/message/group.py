@@ -50,9 +50,9 @@ class GroupLaw(eqx.Module):
         return *self.draw(stream, x, gradient), memory
 
     @property
-    def by_agents(self) -> bool:
-        """Whether the cost grows with the number of agents."""
-        return False
+    def method(self) -> str:
+        """ "law" if the cost does not grow with the number of agents, "native" if C++ draws such a law, else "agents"."""
+        return "law"
 
     def mean(self, x: Vector, gradient: Vector) -> Vector:
         """E of the mean message; raises `InvalidInput` where it does not exist or has no closed form."""
@@ -125,8 +125,8 @@ class AgentByAgent(GroupLaw):
     """Every agent draws its gradient and compresses it: exact for every pair, at a cost that grows with the number of agents."""
 
     @property
-    def by_agents(self):
-        return True
+    def method(self):
+        return "agents"
 
     def draw(self, stream, x, gradient):
         if self.count == 1:

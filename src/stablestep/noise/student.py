@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 from numpy.polynomial import chebyshev
-from scipy import special, stats
+from scipy import special
 
 from stablestep.stream import fast_log, horner
 
@@ -29,7 +29,9 @@ def sup_density(df: float) -> float:
     >>> round(sup_density(1.0), 10)
     0.3183098862
     """
-    return float(stats.norm.pdf(0) if np.isinf(df) else stats.t.pdf(0, df))
+    if np.isinf(df):
+        return 1 / np.sqrt(2 * np.pi)
+    return float(np.exp(special.gammaln((df + 1) / 2) - special.gammaln(df / 2)) / np.sqrt(np.pi * df))
 
 
 def slope(df: float) -> float:
@@ -47,7 +49,7 @@ def tail_fit(df: float) -> tuple[float, ...]:
 
     The degree grows until the error of the tail probability is below 2e-8.
     """
-    far = stats.t.isf(_RESOLVED, df)
+    far = -special.stdtrit(df, _RESOLVED)
     end = far / np.sqrt(df + far**2)
     check = np.linspace(0, end, 2001)
     for degree in range(8, 80, 4):

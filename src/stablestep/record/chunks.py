@@ -12,7 +12,7 @@ import psutil
 from stablestep.errors import require
 
 T = TypeVar("T")
-CHUNK = 1 << 17  # numbers of a chunk: half a MiB in float32, so that a step stays in the cache
+CHUNK = 1 << 16  # numbers of a chunk: a quarter MiB in float32, so that what a step reads and writes stays in the cache
 
 
 def cores() -> int:

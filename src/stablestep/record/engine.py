@@ -12,6 +12,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from stablestep import native
 from stablestep.method import Process, state_size
 from stablestep.record.chunks import chunk_of, in_threads, require_memory
 from stablestep.schedule import ENSEMBLE
@@ -99,7 +100,7 @@ class compiled:
     def kernel(self, *arguments):
         """The compiled function of arguments like these."""
         leaves, tree = jax.tree.flatten(arguments)
-        key = tree, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
+        key = native.build(), tree, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
         with self.lock:  # threads that need the same kernel wait for it
             if key not in self.kernels:
                 self.kernels[key] = _compile(self.function, arguments)

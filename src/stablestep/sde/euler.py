@@ -31,7 +31,7 @@ class Euler(Process):
     def step(self, stream, k, state):
         own = stream.child(k.astype(jnp.uint32), Family.STEP).noise
         x = self.point(state)
-        normal = None if self.model.noiseless else own.normal(x.shape[0], x.dtype)
+        normal = None if self.model.noiseless else own.increment(x.shape[0], x.dtype)
         return self.move(k.astype(x.dtype) * self.dt, self.dt, state, normal)
 
     def move(self, t, dt, state, normal):
@@ -68,7 +68,7 @@ class Coupled(Process):
         dim, dtype = x.shape[0], x.dtype
         t = k.astype(dtype) * dt
         own = stream.child(k.astype(jnp.uint32), Family.STEP).noise
-        parts = [] if self.euler.model.noiseless else [own.normal(dim, dtype, slot) for slot in (0, 1)]
+        parts = [] if self.euler.model.noiseless else [own.increment(dim, dtype, slot) for slot in (0, 1)]
         whole = (parts[0] + parts[1]) / jnp.sqrt(jnp.asarray(2, dtype)) if parts else None
         for index, normal in enumerate(parts or (None, None)):
             fine = self.euler.move(t + index * dt / 2, dt / 2, fine, normal)

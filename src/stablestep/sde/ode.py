@@ -1,6 +1,5 @@
 """Models without noise as ODEs, by diffrax with error control; explosions are found by an event."""
 
-import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -44,6 +43,8 @@ def _solve(model: Continuous, times, radius, states):
 
 
 def _path(model: Continuous, times, radius, state):
+    import diffrax  # which takes longer to load than most of what does without it
+
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(_field),
         diffrax.Tsit5(),

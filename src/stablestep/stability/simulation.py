@@ -3,7 +3,6 @@
 import math
 
 import numpy as np
-from scipy.stats import binomtest
 
 from stablestep.errors import positive, whole, within
 from stablestep.stability.members import Runner
@@ -97,6 +96,8 @@ class _Tries:
 
     def interval(self, low: float, high: float, quantile: float) -> tuple[float, float]:
         """The nearest steps to both sides whose fractions exclude `quantile` with 95 % confidence."""
+        from scipy.stats import binomtest  # slow to load
+
         sides = {at: binomtest(n, self.runner.members).proportion_ci(method="wilson") for at, n in self.ups.items()}
         below = [at for at, side in sides.items() if side.high < quantile and at <= low]
         above = [at for at, side in sides.items() if side.low > quantile and at >= high]
