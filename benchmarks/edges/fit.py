@@ -48,18 +48,33 @@ def held_out(truths: Sequence[Truth], name: str) -> np.ndarray:
 
 
 def known(truths: Sequence[Truth], name: str) -> tuple[float, float, float, float]:
-    """log of an edge over the best step without compression, as a line in log(1 + s): offset, weight, spread, far."""
+    """log of an edge over the best step without compression, as a line in log(1 + s): offset, weight, spread at s = 0, and its growth.
+
+    Spreads are those on tasks that were left out.
+    """
     best = {key(truth): truth.places["best"][0] for truth in truths if bare(truth)}
-    pairs = [
-        (np.log1p(truth.record.noise), truth.places[name][0] - best[key(truth)])
+    rows = [
+        (truth.cell.task, np.log1p(truth.record.noise), truth.places[name][0] - best[key(truth)])
         for truth in truths
         if key(truth) in best and truth.cell.message in ("own", "shared")
     ]
-    strength, ratio = np.array(pairs).T
+    tasks, strength, ratio = (np.array(side) for side in zip(*rows))
+    left = np.zeros(len(ratio))
+    for task in set(tasks):
+        offset, weight = _line_in(strength[tasks != task], ratio[tasks != task])
+        left[tasks == task] = (ratio - offset - weight * strength)[tasks == task]
+    offset, weight = _line_in(strength, ratio)
+    none = strength == 0
+    spread = float(np.std(left[none]))
+    extra = np.maximum(left[~none] ** 2 - spread**2, 0) / strength[~none] ** 2
+    return offset, weight, spread, float(np.sqrt(extra.mean())) if len(extra) else 0.0
+
+
+def _line_in(strength: np.ndarray, ratio: np.ndarray) -> tuple[float, float]:
+    """Offset and weight."""
     design = np.stack([np.ones_like(strength), strength], 1)
     (offset, weight), *_ = np.linalg.lstsq(design, ratio, rcond=None)
-    left = ratio - design @ [offset, weight]
-    return float(offset), float(weight), float(left.std()), float(np.quantile(np.abs(left), 0.95))
+    return float(offset), float(weight)
 
 
 def bare(truth: Truth) -> bool:

@@ -93,16 +93,24 @@ def test_a_run_is_the_training_itself():
         optimizer.step()
 
 
-def test_memory_goes_on_through_a_run():
-    """Error feedback: all messages and what is still remembered add up to all gradients."""
-    both = trainer(compressor.ErrorFeedback(compressor.TopK(k=1))).workers
-    memory, gradients, sent = {}, torch.zeros(5), torch.zeros(5)
+@pytest.mark.parametrize(
+    "chosen", [compressor.ErrorFeedback(compressor.TopK(k=1)), compressor.LowRank(rank=1)], ids=["top", "low rank"]
+)
+def test_memory_goes_on_through_a_run(chosen):
+    """All messages and what is still remembered add up to all gradients."""
+    torch.manual_seed(0)
+    both = trainer(chosen, model=nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 1))).workers
+    dim, memory = both.landscape.dim, {}
+    gradients, sent, kept = torch.zeros(dim), torch.zeros(dim), []
     for number in range(6):
         _, each = both.gradients(number)
         sent += both.exchange(each, memory, number)
         gradients += torch.stack(each).mean(0)
-    kept = torch.cat([torch.stack([one[0]["error"] for one in memory[number]]).mean(0) for number in (0, 1)])
-    torch.testing.assert_close(sent + kept, gradients)
+    for number, size in enumerate(both.landscape.sizes):
+        errors = [one[-1]["error"] for one in memory[number]] if number in memory else [torch.zeros(size)]
+        kept.append(torch.stack(errors).mean(0))
+    torch.testing.assert_close(sent + torch.cat(kept), gradients)
+    assert not torch.allclose(sent, gradients, atol=0.01)
     fresh = both.exchange(both.gradients(7)[1], {}, 7)
     assert not torch.allclose(fresh, both.exchange(both.gradients(7)[1], memory, 7))
 

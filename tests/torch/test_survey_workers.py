@@ -31,15 +31,24 @@ class Scalar(nn.Module):
         self.x = nn.Parameter(torch.tensor(float(x), dtype=torch.float64))
 
 
+REMEMBERING = (
+    compressor.ErrorFeedback(compressor.TopK(fraction=0.2)),
+    compressor.EF21(compressor.TopK(fraction=0.2), warm=True),
+    compressor.Momentum(compressor.ScaledSign(), beta=0.5),
+)
+
+
 def check_messages(rank, count, folder):
-    for chosen in (compressor.Identity(), compressor.Sign(), compressor.TopK(fraction=0.2)):
-        state = sst.HookState(chosen)
-        ddp = wrapped(perceptron(), state)
-        own = batch(rank, 3)
-        loss(ddp, own).backward()
-        arrived = torch.cat([parameter.grad.reshape(-1) for parameter in ddp.parameters()])
-        single = of_all(torch.cat(gradients(perceptron(), own)), count)
-        torch.testing.assert_close(workers(chosen, count).message(single, 0), arrived)
+    """Three exchanges, so that memories have something to remember."""
+    for chosen in (compressor.Identity(), compressor.Sign(), compressor.TopK(fraction=0.2), *REMEMBERING):
+        ddp, memory = wrapped(perceptron(), sst.HookState(chosen)), {}
+        for step in range(3):
+            own = batch(rank, step)
+            ddp.zero_grad()
+            loss(ddp, own).backward()
+            arrived = torch.cat([parameter.grad.reshape(-1) for parameter in ddp.parameters()])
+            single = of_all(torch.cat(gradients(perceptron(), own)), count)
+            torch.testing.assert_close(workers(chosen, count).exchange(single, memory, step), arrived)
 
 
 def test_messages_are_those_of_the_hook():

@@ -5,6 +5,7 @@ import math
 from benchmarks.edges.predictors.base import Answer, Case
 from benchmarks.edges.replay import replay
 from stablestep.torch.probe.search import BUDGETS, FRACTION
+from stablestep.torch.probe.transfer import NORMAL
 
 
 def _probed(case: Case, budget: str) -> Answer | None:
@@ -32,4 +33,4 @@ def transferred(case: Case) -> Answer | None:
     if case.base is None or case.truth.cell.omega == 0:
         return None
     guess = case.row.prior("useful", case.base, case.truth.record.noise)
-    return Answer(guess.centre, 0, 1.645 * guess.spread, guess.centre + math.log(FRACTION))
+    return Answer(guess.centre, 0, NORMAL * guess.spread, guess.centre + math.log(FRACTION))

@@ -13,6 +13,7 @@ import numpy as np
 from stablestep.torch.probe.bracket import Guess
 
 TABLE = "table.json"
+SUREST = 0.1  # spread of log h of what a table says without a run
 EDGES = ("useful", "blow_up", "best")
 FAMILIES = ("sgd", "momentum", "adam", "sign", "other")
 
@@ -53,8 +54,8 @@ class Row:
     Attributes:
         lines: of every edge.
         widths: half-widths of 90 % intervals in standard deviations of what is believed, after the ramp ("ramp") and after runs ("runs").
-        known: of every edge, over the best step without compression: its mean logarithm, the weight of log(1 + s), the spread of what is
-            left, and what 95 of 100 stay within.
+        known: of every edge, over the best step without compression: its mean logarithm there, the weight of log(1 + s), the spread there,
+            and how much spread each log(1 + s) adds.
         share: of the runs that spike, how many are above the blow-up edge.
         start: log of a ramp's first step over `ramp.first_step`.
     """
@@ -67,8 +68,10 @@ class Row:
 
     def prior(self, edge: str, known: float, noise: float) -> Guess:
         """Of an edge, from a step that is known to train well without compression."""
-        offset, weight, spread, far = self.known[edge]
-        return Guess(math.log(known) + offset + weight * math.log1p(noise), spread, far)
+        offset, weight, spread, growth = self.known[edge]
+        strength = math.log1p(noise)
+        around = max(math.hypot(spread, growth * strength), SUREST)
+        return Guess(math.log(known) + offset + weight * strength, around, 2 * around)
 
 
 @cache

@@ -11,7 +11,7 @@ from stablestep.torch.probe.calibration import row
 
 OPTIMIZERS = ("sgd", "momentum", "adam", "sign")
 MASKS = ("own", "shared")
-KEEPS = 0.35  # spread of log h where the step stays as it is by rule
+KEEPS, SHORTEST = 0.35, 0.15  # spread of log h where the step stays as it is by rule, and of the shortest way
 STRONG = 5.0  # s from which the law of momentum holds
 HEAVY, HEAVY_SPREAD = 1.15, 0.25  # best step of momentum over (1 − β) times that of SGD, at strong noise
 OTHER_WORKERS = 0.2  # spread that another N adds
@@ -88,11 +88,12 @@ def transfer(step: float, before: Plan, after: Plan) -> Edge:
         centre += _heavy(before, after)
         variance += HEAVY_SPREAD**2
     moved = math.log1p(after.noise) - math.log1p(before.noise)
-    _, weight, spread, _ = row(after.optimizer).known["best"]
+    _, weight, _, growth = row(after.optimizer).known["best"]
     centre += weight * moved
-    if before.compressor != after.compressor or moved:
-        # The spread is that of long ways from no compression; a short way is surer.
-        variance += max(0.15, spread * min(1.0, abs(moved) / 2) if moved else KEEPS) ** 2
+    if moved:
+        variance += max(SHORTEST, growth * abs(moved)) ** 2
+    elif before.compressor != after.compressor:
+        variance += KEEPS**2
     if before.agents != after.agents:
         variance += OTHER_WORKERS**2
     return Edge.of(centre, NORMAL * math.sqrt(variance))

@@ -5,10 +5,13 @@ from collections.abc import Sequence
 import torch
 
 from stablestep.errors import whole
+from stablestep.torch.exchange.matrix import seconds, sent_matrix
+from stablestep.torch.exchange.parameter import SentParameter
 from stablestep.torch.exchange.settings import Settings
 from stablestep.torch.survey.landscape import Batch, Landscape
 from stablestep.torch.wire.codec import Codec, squared_norm, working
-from stablestep.torch.wire.memory import Kept, send
+from stablestep.torch.wire.low_rank import LowRankCodec
+from stablestep.torch.wire.memory import Kept, Stage, send
 from stablestep.torch.wire.randomness import Draw, drawer, mixed
 from stablestep.torch.wire.transmit import Channel, MessageSum
 
@@ -78,6 +81,9 @@ class Workers:
         begun = memory.get(number)
         codec, chain = self.settings.coding_for(self.landscape.parameters[number], begun is not None)
         channel = self.channel(number, pieces[0], *names, codec=codec)
+        if isinstance(codec, LowRankCodec):
+            mean, memory[number] = _factored(channel, codec, chain, pieces, begun)
+            return mean
         if not chain:
             return channel.mean_message(pieces)
         sent, messages = [], MessageSum(codec, torch.zeros_like(working(pieces[0])))
@@ -112,3 +118,27 @@ class Workers:
             message = message * (gradient @ message / squared_norm(message).clamp(min=1)).to(message)
         size = float(squared_norm(gradient))
         return float(squared_norm(message - gradient)) / size if size > 0 else 0.0
+
+
+def _factored(
+    channel: Channel,
+    codec: LowRankCodec,
+    chain: Sequence[Stage],
+    pieces: Sequence[Tensor],
+    begun: list[list[Kept]] | None,
+) -> tuple[Tensor, list[list[Kept]]]:
+    """The mean message of a matrix in its two rounds, and what the workers remember then."""
+    sent = [
+        sent_matrix(channel, codec, piece.clone(), worker, 1.0, chain, begun and begun[worker])
+        for worker, piece in enumerate(pieces)
+    ]
+    _sum_up(sent)
+    _sum_up(seconds(sent))
+    return sent[0].flat, [list(one.sending.after) for one in sent]
+
+
+def _sum_up(sent: Sequence[SentParameter]) -> None:
+    """One round."""
+    mean = torch.stack([one.payload for one in sent]).mean(0)
+    for one in sent:
+        one.from_sum(mean)
