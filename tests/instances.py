@@ -16,6 +16,7 @@ from stablestep import compressor, noise, schedule, server
 from stablestep.compressor import (
     EF21,
     QSGD,
+    Blockwise,
     ErrorFeedback,
     Identity,
     LocalClip,
@@ -52,6 +53,8 @@ BIASED = {
     "sign": Sign(),
     "scaled-sign": ScaledSign(),
     "top-1": TopK(1),
+    "blockwise": Blockwise(bits=2, block=4),
+    "blockwise-4": Blockwise(bits=4),
     "bernoulli-unscaled": RandomSparsification(4.0, scaled=False),
     "rand-2-unscaled": RandK(2, scaled=False),
     "clip": LocalClip(Identity(), threshold=1.0),
@@ -61,6 +64,7 @@ MEMORYLESS = UNBIASED | BIASED
 REMEMBERING = {
     "feedback-top": ErrorFeedback(TopK(1)),
     "feedback-outside": ErrorFeedback(ScaledSign(), step="outside"),
+    "feedback-blockwise": ErrorFeedback(Blockwise(bits=2, block=4)),
     "feedback-mask": ErrorFeedback(RandomSparsification(4.0, scaled=False)),
     "ef21": EF21(TopK(1)),
     "ef21-warm": EF21(RandK(1, scaled=False), warm=True),

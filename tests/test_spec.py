@@ -366,7 +366,11 @@ WHOLE = {
     "dim": [{"problem": f'type = "{name}"\ndim = {{}}'} for name in ("Quartic", "Cosh", "DoubleWell", "EvenPower")],
     "power": [{"problem": 'type = "EvenPower"\ndim = 4\npower = {}'}],
     "k": [{"agents": f'compressor = {{{{ type = "{name}", k = {{}} }}}}'} for name in ("TopK", "RandK")],
-    "block": [{"agents": 'compressor = {{ type = "RandK", fraction = 0.5, block = {} }}'}],
+    "block": [
+        {"agents": 'compressor = {{ type = "RandK", fraction = 0.5, block = {} }}'},
+        {"agents": 'compressor = {{ type = "Blockwise", block = {} }}'},
+    ],
+    "bits": [{"agents": 'compressor = {{ type = "Blockwise", bits = {} }}'}],
     "levels": [{"agents": 'compressor = {{ type = "QSGD", levels = {} }}'}],
     "rank": [{"agents": 'compressor = {{ type = "LowRank", rank = {} }}'}],
     "batch_size": [{"agents": 'noise = {{ type = "Minibatch", batch_size = {} }}'}],
@@ -385,9 +389,14 @@ def test_what_must_be_a_whole_number_is_refused_otherwise(write, value):
             assert "cannot be made of" not in said and "\n" not in said and len(said) < 400
 
 
+def argument(kind, field):
+    """The constructor's name for what is kept in a field."""
+    return {stored: name for name, stored in getattr(kind, "stored", {}).items()}.get(field, field)
+
+
 def test_every_whole_number_of_a_class_is_among_them():
     kinds = [kind for module in MODULES for kind in _classes(module).values()]
-    hints = [named for kind in kinds for named in typing.get_type_hints(kind).items()]
+    hints = [(argument(kind, name), hint) for kind in kinds for name, hint in typing.get_type_hints(kind).items()]
     assert {name for name, hint in hints if hint in (int, int | None)} == WHOLE.keys() - {"count"}
 
 

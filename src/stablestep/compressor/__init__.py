@@ -7,6 +7,7 @@ one message with 32-bit floats; `shared` masks need no indices.
 
 from stablestep.compressor.base import Compressor, Identity
 from stablestep.compressor.biased import ScaledSign, Sign, TopK
+from stablestep.compressor.blockwise import Blockwise
 from stablestep.compressor.feedback import EF21, ErrorFeedback, LocalClip, Momentum
 from stablestep.compressor.low_rank import LowRank
 from stablestep.compressor.masks import RandK, RandomSparsification
@@ -15,6 +16,7 @@ from stablestep.compressor.rounding import QSGD, NaturalCompression, TernGrad
 __all__ = [
     "EF21",
     "QSGD",
+    "Blockwise",
     "Compressor",
     "ErrorFeedback",
     "Identity",

@@ -64,13 +64,13 @@ def send(run: Run, sent: Sequence[SentParameter], tail: Tensor | None) -> SentGr
 
 
 @contextmanager
-def network() -> Iterator[None]:
+def network(what: str = "gradients") -> Iterator[None]:
     """Errors of the collectives in words."""
     try:
         yield
     except RuntimeError as error:
         raise RuntimeError(
-            f"The exchange of gradients failed because a worker is gone or the network is down ({error}); "
+            f"The exchange of {what} failed because a worker is gone or the network is down ({error}); "
             "restart all workers from the last checkpoint."
         ) from error
 

@@ -140,8 +140,8 @@ class HookState:
         """Go on where a saved state was; training is then bit for bit what it would have been.
 
         Raises:
-            InvalidInput: if something is missing, the compressor, mask, vote, min_numel or seed is another one, the parameters are, or the memory is
-                that of another worker.
+            InvalidInput: if something is missing, the compressor, mask, vote, min_numel or seed is another one, the parameters are, or the
+                memory is that of another worker.
         """
         wanted = self.settings.names()
         missing = {*COUNTERS, *wanted, "sizes", "rank", "workers", "memory"} - set(saved)

@@ -7,8 +7,9 @@ import torch
 Tensor = torch.Tensor
 # Multiplied by eight bytes that are 0 or 1, it lines their bits up in the highest byte; no two of the products overlap.
 _LINE_UP = 0x0102040810204080
-_EIGHT_TIMES = 0x0101010101010101
 _ONE_BIT_EACH = 0x8040201008040201 - (1 << 64)  # of the k-th byte the k-th bit, as a signed number
+_ONES = 0x0101010101010101
+_UNITS = {8: torch.int64, 4: torch.int32, 2: torch.int16}  # of so many bytes
 TRITS = 5  # in a byte
 PIECE = 40 << 10  # coordinates at a time, which stay in the cache: whole bytes of bits and of trits
 
@@ -35,7 +36,7 @@ def pack_bits(flags: Tensor) -> Tensor:
 
 def unpack_bits(payload: Tensor, count: int) -> Tensor:
     """The first `count` bits as booleans."""
-    eights = (payload.to(torch.int64) * _EIGHT_TIMES) & _ONE_BIT_EACH
+    eights = (payload.to(torch.int64) * _ONES) & _ONE_BIT_EACH
     return (eights.view(torch.uint8) != 0)[:count]
 
 
@@ -54,6 +55,35 @@ def unpack(payload: Tensor, width: int, count: int) -> Tensor:
     for bit, plane in enumerate(payload.view(width, -1)):
         codes |= unpack_bits(plane, count).short() << bit
     return codes
+
+
+def pack_fields(codes: Tensor, width: int) -> Tensor:
+    """Whole numbers below 2^width (uint8), of 1, 2 or 4 bits, side by side in bytes, the first one in the lowest bits.
+
+    >>> pack_fields(torch.tensor([1, 3, 2, 0, 1], dtype=torch.uint8), 2).tolist()
+    [45, 1]
+    """
+    together = 8 // width
+    units = _padded(codes, together).view(_UNITS[together])
+    packed = units.clone()
+    for k in range(1, together):
+        packed |= units >> k * (8 - width)
+    return packed.to(torch.uint8)  # the lowest byte
+
+
+def unpack_fields(payload: Tensor, width: int, count: int) -> Tensor:
+    """`count` whole numbers of `width` bits each (uint8).
+
+    >>> unpack_fields(torch.tensor([45, 1], dtype=torch.uint8), 2, 5).tolist()
+    [1, 3, 2, 0, 1]
+    """
+    together = 8 // width
+    packed = payload.to(_UNITS[together])
+    units = packed.clone()
+    for k in range(1, together):
+        units |= packed << k * (8 - width)
+    units &= ((1 << width) - 1) * (_ONES >> 8 * (8 - together))
+    return units.view(torch.uint8)[:count]
 
 
 def packed_size(count: int, width: int) -> int:

@@ -5,6 +5,7 @@ from stablestep.compressor import Compressor
 from stablestep.compressor.feedback import Wrapper
 from stablestep.errors import InvalidInput, one_of, require
 from stablestep.torch.wire.biased import MajorityCodec, ScaledSignCodec, SignCodec, TopKCodec
+from stablestep.torch.wire.blockwise import BlockwiseCodec
 from stablestep.torch.wire.codec import Codec
 from stablestep.torch.wire.low_rank import LowRankCodec
 from stablestep.torch.wire.masks import BernoulliCodec, DenseCodec, RandKCodec
@@ -23,6 +24,7 @@ CODECS: dict[type[Compressor], type[Codec]] = {
     library.ScaledSign: ScaledSignCodec,
     library.TopK: TopKCodec,
     library.LowRank: LowRankCodec,
+    library.Blockwise: BlockwiseCodec,
 }
 
 
