@@ -20,6 +20,7 @@ from tests.torch.test_codecs import ALL
 MEMORIES = {
     "feedback-top": c.ErrorFeedback(c.TopK(fraction=0.1)),
     "feedback-outside": c.ErrorFeedback(c.ScaledSign(), step="outside"),
+    "feedback-blockwise": c.ErrorFeedback(c.Blockwise(bits=2, block=64)),
     "feedback-natural": c.ErrorFeedback(c.NaturalCompression()),
     "feedback-sign": c.ErrorFeedback(c.Sign()),
     "feedback-identity": c.ErrorFeedback(c.Identity()),

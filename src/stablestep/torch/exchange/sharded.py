@@ -107,9 +107,10 @@ class ShardedBackward:
             unit not in self.units,
             "a sharded module was reduced twice in one backward, since it ran twice; shard a module around both runs instead.",
         )
-        own = [self.encode(shard, piece) for shard, piece in unit.pieces(flat).items()]
+        pieces = unit.pieces(flat)
+        own = [self.encode(shard, piece) for shard, piece in pieces.items()]
         self.units[unit] = task
-        self.sent |= {self.run.roster.number(shard): one for shard, one in zip(unit.pieces(flat), own)}
+        self.sent |= {self.run.roster.number(shard): one for shard, one in zip(pieces, own)}
         self.run.meter.gradient([one.square for one in own])
         send(self.run, own, None).future.wait()
         if factors := seconds(own):
