@@ -129,7 +129,7 @@ def _factored(
 ) -> tuple[Tensor, list[list[Kept]]]:
     """The mean message of a matrix in its two rounds, and what the workers remember then."""
     sent = [
-        sent_matrix(channel, codec, piece.clone(), worker, 1.0, chain, begun[worker] if begun else None)
+        sent_matrix(channel, codec, piece.clone(), worker, 1.0, chain, None if begun is None else begun[worker])
         for worker, piece in enumerate(pieces)
     ]
     _sum_up(sent)
