@@ -1,6 +1,7 @@
 """A process is a state and a step; the method is the process of the optimizer. Every run, wherever it is needed, is made of these."""
 
 import abc
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -137,6 +138,13 @@ def moved(x: Vector, step: Scalar | float, direction: Vector) -> Vector:
 
 def state_size(process: Any, dim: int, dtype: Any) -> int:
     """How many numbers the state of one run holds."""
+    leaves, tree = jax.tree.flatten(process)
+    return _size(tree, tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves), dim, jnp.dtype(dtype))
+
+
+@lru_cache(maxsize=256)
+def _size(tree, kinds: tuple, dim: int, dtype) -> int:
+    process = jax.tree.unflatten(tree, [jax.ShapeDtypeStruct(*kind) for kind in kinds])
     stream = jax.eval_shape(lambda: Stream.seed(0))
-    shapes = jax.eval_shape(process.begin, stream, jax.ShapeDtypeStruct((dim,), dtype))
+    shapes = jax.eval_shape(lambda one, s, x: one.begin(s, x), process, stream, jax.ShapeDtypeStruct((dim,), dtype))
     return sum(leaf.size for leaf in jax.tree.leaves(shapes))

@@ -2,6 +2,7 @@
 
 import datetime
 import platform
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
@@ -94,6 +95,7 @@ def provenance(**entries) -> dict:
     return {**entries, **packages, "version_python": platform.python_version(), "created": now}
 
 
+@lru_cache
 def _version(name: str) -> str:
     try:
         return version(name)
