@@ -28,10 +28,16 @@ def test_there_are_records():
 def test_the_probe_of_that_day(path):
     """Within a factor 2 of the sweep's edge, for a fifth of the sweep's time, and its step trains."""
     truth = read(path)
-    said, (edge, error) = truth.record.points, truth.places["useful"]
-    assert abs(said["useful"] - edge) < math.log(2) and said["low"] - 2 * error < edge < said["high"] + 2 * error
-    assert truth.regret(said["step"]) < 0.2
-    assert truth.record.seconds["probe"] < 0.3 * truth.record.seconds["sweep"]
+    said, (edge, _) = truth.record.points, truth.places["useful"]
+    assert abs(said["useful"] - edge) < math.log(2) and truth.regret(said["step"]) < 0.2
+    assert truth.record.seconds["probe"] < 0.2 * truth.record.seconds["sweep"]
+
+
+def test_intervals_of_that_day():
+    """Two of three hold the edge, at least: nine of ten are promised, and there are a handful."""
+    truths = [read(path.values[0]) for path in RECORDS]
+    held = [truth.record.points["low"] <= truth.places["useful"][0] <= truth.record.points["high"] for truth in truths]
+    assert np.mean(held) >= 2 / 3
 
 
 @pytest.mark.parametrize("path", RECORDS)
