@@ -57,8 +57,8 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Probe:
-    """What a probe has found; every estimate with its interval.
+class Survey:
+    """What a survey has found; every estimate with its interval.
 
     Attributes:
         points: of the descent, the first one where it began.
@@ -86,7 +86,7 @@ class Probe:
     x0: Vector
 
 
-def probe(
+def survey(
     loss: Callable[[PyTree, PyTree], Any],
     params: PyTree,
     batches: Iterable[PyTree],
@@ -97,7 +97,7 @@ def probe(
     server: Server | None = None,
     clients: Sequence | None = None,
     points: int = 12,
-) -> Probe:
+) -> Survey:
     """Estimate what the theorems ask of a training run, on a short descent of the mean loss from `params`, and what step they allow.
 
     Gradients of all batches at each of the points give ‖∇f‖ and the noise of one worker, Hessian-vector products ‖∇²f‖. The descent takes
@@ -117,7 +117,7 @@ def probe(
         InvalidInput: if an argument cannot be right, or the loss or its gradient is not finite on the way.
 
     >>> draws = np.random.default_rng(0).normal(size=(16, 3))
-    >>> found = probe(lambda w, x: jnp.sum((w - x) ** 2), np.ones(3), list(draws), agents=8)
+    >>> found = survey(lambda w, x: jnp.sum((w - x) ** 2), np.ones(3), list(draws), agents=8)
     >>> found.result, round(found.smoothness.L0.value, 4), round(found.step, 4)     # 2/(L0 (1 + A/N)), A = 0
     ('B.2', 2.0, 1.0)
     """
@@ -296,7 +296,7 @@ def _point(found: _Look, batches: int) -> Point:
     )
 
 
-def _found(setup: Setup, x0: Vector, looks: list[_Look]) -> Probe:
+def _found(setup: Setup, x0: Vector, looks: list[_Look]) -> Survey:
     own = looks[0].samples.shape[0]
     told = len(setup.groups) > 1
     points = tuple(_point(look, own * len(setup.groups)) for look in looks)
@@ -309,7 +309,7 @@ def _found(setup: Setup, x0: Vector, looks: list[_Look]) -> Probe:
     heavy = _tail(samples)
     c, reason = _constants(setup, bent or smooth, spread, apart, heavy, samples, smooth if told else None)
     result, step, reason = (None, None, reason) if c is None else _covered(setup, c, points)
-    return Probe(points, smooth, bent, spread, apart, heavy, c, result, step, reason, setup, x0)
+    return Survey(points, smooth, bent, spread, apart, heavy, c, result, step, reason, setup, x0)
 
 
 def _of_clients(looks: list[_Look], noise: Float[np.ndarray, " p"]) -> Smoothness:

@@ -1,4 +1,4 @@
-"""A probe of a run in JAX: against numbers worked out in NumPy."""
+"""A survey of a run in JAX: against numbers worked out in NumPy."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ import pytest
 
 from stablestep.compressor import EF21, ErrorFeedback, Identity, RandomSparsification, Sign, TopK
 from stablestep.errors import InvalidInput
-from stablestep.estimate import dissimilarity, probe
+from stablestep.estimate import dissimilarity
 from stablestep.schedule import Constant
 from stablestep.server import HeavyBall
 from stablestep.simulate import simulate
@@ -29,7 +29,7 @@ def batches(seed, count=16):
 
 def test_a_quadratic(seed):
     data = batches(seed)
-    found = probe(bowl, START, list(data), agents=8, compressor=SPARSE)
+    found = survey(bowl, START, list(data), agents=8, compressor=SPARSE)
     each = CURVATURES * (START - data)
     spread = np.sum(np.var(each, axis=0, ddof=1))
     first = found.points[0]
@@ -47,7 +47,7 @@ def test_a_quadratic(seed):
 
 def test_curvature_that_grows():
     """Σ w⁴/4: ‖∇²f‖ = 3 max w², above which the line lies at every point of the descent."""
-    found = probe(lambda w, b: jnp.sum(w**4) / 4 + jnp.dot(w, b), START, list(1e-3 * batches(0)))
+    found = survey(lambda w, b: jnp.sum(w**4) / 4 + jnp.dot(w, b), START, list(1e-3 * batches(0)))
     x = np.asarray(found.x0)
     assert found.points[0].curvature == pytest.approx(3 * np.max(x**2), rel=1e-6)
     norms = np.array([point.gradient_norm for point in found.points])
@@ -65,7 +65,7 @@ def clients_of(seed, scale=1.0):
 def test_clients_with_data_of_their_own(seed):
     """One Hessian: 𝔅² = 1 and ζ² the spread of the clients' means, less what noise adds to it."""
     labels, data = clients_of(seed)
-    found = probe(bowl, START, data, agents=8, compressor=SPARSE, clients=labels)
+    found = survey(bowl, START, data, agents=8, compressor=SPARSE, clients=labels)
     own = CURVATURES * np.array([np.array(data)[[one == label for one in labels]] for label in ("a", "b")])
     noise = np.sum(np.var(own, axis=1, ddof=1)) / 2
     wanted = np.mean(np.sum((own.mean(1) - own.mean((0, 1))) ** 2, axis=1)) - noise / 10 / 2
@@ -82,7 +82,7 @@ def test_clients_with_data_of_their_own(seed):
 def test_the_clients_of_the_public_estimate(seed):
     """The same as `dissimilarity` of the exact gradients, without noise."""
     labels, data = clients_of(seed, scale=0.0)
-    found = probe(bowl, START, data, clients=labels)
+    found = survey(bowl, START, data, clients=labels)
     shifts = np.array([[0.0, 0.0, 0.0], [2.0, 0.0, -1.0]])
     at = np.random.default_rng(seed).normal(size=(5, 3))
     wanted = dissimilarity(CURVATURES * (at[:, None, :] - shifts))
@@ -101,7 +101,7 @@ METHODS = {
 
 @pytest.mark.parametrize("name", METHODS)
 def test_the_result_that_covers_the_method(name):
-    found = probe(bowl, START, list(batches(1)), points=6, **METHODS[name])
+    found = survey(bowl, START, list(batches(1)), points=6, **METHODS[name])
     assert found.result == name
     if name is None:
         assert found.step is None and found.constants is None and "TopK is biased" in found.reason
@@ -114,7 +114,7 @@ def test_the_result_that_covers_the_method(name):
 
 
 def test_a_memory_that_no_result_knows_keeps_its_constants():
-    found = probe(bowl, START, list(batches(1)), points=6, compressor=EF21(TopK(k=1)))
+    found = survey(bowl, START, list(batches(1)), points=6, compressor=EF21(TopK(k=1)))
     assert (
         found.step is None
         and "ef21 is about gradients without noise" in found.reason
@@ -124,7 +124,7 @@ def test_a_memory_that_no_result_knows_keeps_its_constants():
 
 def test_the_setup_is_the_run(seed):
     """It can be simulated, and advised on, from x0."""
-    found = probe(bowl, START, list(batches(seed)), agents=4, points=6)
+    found = survey(bowl, START, list(batches(seed)), agents=4, points=6)
     runs = simulate(found.setup, schedule=Constant(0.1), x0=np.asarray(found.x0), steps=100, runs=200, seed=seed)
     assert runs.loss_mean[0] == pytest.approx(found.points[0].loss, rel=1e-4) and runs.loss_mean[-1] < runs.loss_mean[0]
     assert advise(found.setup, x0=np.asarray(found.x0), constants=found.constants).constants.L0 == found.constants.L0
@@ -139,7 +139,7 @@ def test_parameters_of_any_shape_stay_as_they_are():
         chosen = jnp.take_along_axis(jax.nn.log_softmax(score), batch["y"][:, None], axis=1)
         return -jnp.mean(chosen) + 0.05 * jnp.sum(params["w"] ** 2)
 
-    found = probe(loss, params, data, points=6)
+    found = survey(loss, params, data, points=6)
     assert found.constants.dim == 7 and found.x0.dtype == jnp.float32 and found.step > 0
     np.testing.assert_array_equal(params["w"], 1.0)
     assert found.points[-1].loss < found.points[0].loss
@@ -171,5 +171,5 @@ BAD = [
 @pytest.mark.parametrize(("changed", "match"), BAD)
 def test_bad_input(changed, match):
     with pytest.raises(InvalidInput, match=match) as caught:
-        probe(**({"loss": bowl, "params": START, "batches": DATA} | changed))
+        survey(**({"loss": bowl, "params": START, "batches": DATA} | changed))
     assert "\n" not in str(caught.value)
