@@ -7,7 +7,7 @@ import pytest
 
 from stablestep.compressor import EF21, ErrorFeedback, Identity, RandomSparsification, Sign, TopK
 from stablestep.errors import InvalidInput
-from stablestep.estimate import dissimilarity
+from stablestep.estimate import dissimilarity, survey
 from stablestep.schedule import Constant
 from stablestep.server import HeavyBall
 from stablestep.simulate import simulate
