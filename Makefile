@@ -8,7 +8,7 @@ SHAPES := stablestep,tests.shapes.typechecked
 QUICK_FLAG := $(if $(filter-out 0 no false,$(QUICK)),--quick)
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test native lint format bench link frontier edges wheel clean
+.PHONY: help reproduce test native lint format bench link frontier edges hostile wheel clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "  %-16s %s\n", $$1, $$2 }'
@@ -46,6 +46,9 @@ frontier: $(VENV)/.developed ## bytes until a training is as good as tuned AdamW
 
 edges: $(VENV)/.developed ## sweep small trainings, fit the probe's table, score all predictors (about an hour; goes on where it was stopped)
 	@$(VENV)/bin/python -m benchmarks.edges
+
+hostile: $(VENV)/.measured ## hostile training runs, with the governor and with what others do (about an hour; goes on where it was stopped)
+	@$(VENV)/bin/python -m benchmarks.hostile
 
 wheel: $(VENV)/.developed ## build dist/*.whl and install it into an environment of its own
 	@rm -rf dist build/wheel
@@ -85,5 +88,5 @@ $(VENV)/.native: native/pyproject.toml native/hatch_build.py $(wildcard native/s
 # torchsde takes the PyTorch it finds.
 $(VENV)/.measured: pyproject.toml | $(VENV)/.developed
 	@echo "Installing torchsde into $(VENV) for the benchmarks (once)"
-	@$(PIP) install torchsde==0.2.6
+	@$(PIP) install torchsde==0.2.6 prodigyopt==1.1.2
 	@touch $@

@@ -27,7 +27,7 @@ class Local(sst.HookState):
 
     def __init__(self):
         super().__init__(c.Identity())
-        self.last = Arrival(0, [], None, [])
+        self.last = Arrival(0, [], [], 0, 0, 0)
 
     def arrival(self) -> Arrival:
         return self.last
@@ -38,7 +38,11 @@ class Local(sst.HookState):
 
     def bring(self, norms: Tensor, losses: Tensor) -> None:
         """An exchange has brought these."""
-        self.last = Arrival(self.serial + 1, norms.tolist(), None, losses.nan_to_num(nan=math.inf).tolist())
+        losses = losses.nan_to_num(nan=math.inf)  # as `note` has it
+        finite = bool(norms.isfinite().all())
+        in_a_row = 0 if finite else self.last.skipped_in_a_row + 1
+        skipped = self.last.skipped + (not finite)
+        self.last = Arrival(self.serial + 1, norms.tolist(), losses.tolist(), in_a_row, skipped, self.serial + 1)
 
 
 class Workers:
@@ -72,7 +76,7 @@ def train(
     torch.manual_seed(0)
     model = training.make()
     state = Local()
-    stable = sst.StableStep(optimizer(model, lr * fault.hot), state, rule)
+    stable = sst.StableStep(optimizer(model, lr * fault.hot), state, rule, max_consecutive_skips=None)
     workers = Workers(training, model, seed)
     losses: list[float] = []
     norms: list[float] = []
