@@ -9,7 +9,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
-from scipy import integrate
 
 from stablestep.errors import (
     InvalidInput,
@@ -193,6 +192,8 @@ class Custom(Schedule):
     def phi(self, order, t):
         _order(order)
         with jax.enable_x64(True):
+            from scipy import integrate  # slow to load
+
             return integrate.quad(lambda s: float(self.function(jnp.asarray(s))) ** order, 0, t, limit=200)[0]
 
 
