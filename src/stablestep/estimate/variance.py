@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import nnls
 
 from stablestep.errors import require
 from stablestep.estimate.value import Estimate, bootstrap, pairs, unit, unknown, widened
@@ -79,5 +78,7 @@ def _weighted(squares: np.ndarray, spread: np.ndarray, weights: np.ndarray) -> t
     columns = np.stack([weights, squares / unit * weights], axis=1)
     scale = np.linalg.norm(columns, axis=0)
     scale[scale == 0] = 1.0
+    from scipy.optimize import nnls  # slow to load
+
     constant, growth = nnls(columns / scale, spread * weights)[0] / scale
     return float(constant), float(growth / unit)

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq
 
 from stablestep.errors import require
 from stablestep.message.algebra import Diagonals
@@ -91,6 +90,8 @@ def _refined(at: Callable[[float], Resolvent], low: float, high: float) -> float
 
 
 def _crossing(excess: Callable[[float], float], low: float, high: float) -> float:
+    from scipy.optimize import brentq  # slow to load
+
     found = brentq(excess, low, high, xtol=EXACT * low, rtol=EXACT)  # pyright: ignore[reportArgumentType]
     return float(found)  # pyright: ignore[reportArgumentType]
 

@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
-from scipy.optimize import minimize_scalar
 
 from stablestep.errors import InvalidInput, at_least_zero, is_number, require, shown
 
@@ -231,6 +230,8 @@ def _best_on_curve(curve: Callable[[float], float], start: float, gradient_norm:
     steps = np.linspace(-12, 12, 97)
     best = int(np.argmin([bound(start + 10.0**step) for step in steps]))
     limits = steps[max(best - 1, 0)], steps[min(best + 1, 96)]
+    from scipy.optimize import minimize_scalar  # slow to load
+
     found = minimize_scalar(
         lambda step: bound(start + 10.0**step), bounds=limits, method="bounded", options={"xatol": 1e-10}
     )

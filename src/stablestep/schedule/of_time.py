@@ -6,7 +6,6 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from scipy import integrate
 
 from stablestep.errors import InvalidInput, at_least_zero, checked, positive, require, shown, whole
 from stablestep.schedule.base import Schedule
@@ -95,6 +94,8 @@ class Custom(Schedule):
     def phi(self, order, t):
         _order(order)
         with jax.enable_x64(True):
+            from scipy import integrate  # slow to load
+
             return integrate.quad(lambda s: float(self.function(jnp.asarray(s))) ** order, 0, t, limit=200)[0]
 
 

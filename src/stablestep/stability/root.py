@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from scipy.optimize import brentq
 
 # Brackets begin here beside their guess: a guess is often a round number, such as 1, and on round numbers sits what happens nowhere else
 # (error feedback of a Top-k on ‖x‖²/2 ends in finitely many steps at h = 1 exactly, far beyond its edge).
@@ -88,6 +87,8 @@ def root(samples: Callable[[float], np.ndarray], low: float, high: float, tolera
 
     def mean(log_step: float) -> float:
         return mean_of(samples(log_step))
+
+    from scipy.optimize import brentq  # slow to load
 
     log = float(brentq(mean, low, high, xtol=tolerance))  # pyright: ignore[reportArgumentType]
     values = samples(log)

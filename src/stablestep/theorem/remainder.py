@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from scipy.optimize import brentq
 
 _TERMS = [2 / math.factorial(order + 2) for order in range(18)]  # of χ, to rounding for u ≤ 1
 
@@ -79,4 +78,6 @@ def last_positive(function: Callable[[float], float], guess: float = 1.0) -> flo
 
 def _root(function: Callable[[float], float], low: float, high: float) -> float:
     """To the last digits."""
+    from scipy.optimize import brentq  # slow to load
+
     return float(brentq(function, low, high, xtol=1e-300, rtol=1e-15))  # pyright: ignore[reportArgumentType]
