@@ -29,6 +29,8 @@ def watch() -> None:
     """From the first import on, if this process is the command line; its workers leave Ctrl-C to it."""
     if is_command(sys.argv, sys.orig_argv) and current_thread() is main_thread():
         signal.signal(signal.SIGINT, leave if parent_process() is None else signal.SIG_IGN)
+        # Python's tracker tidies up after an abrupt end, and need not tell.
+        sys.warnoptions.append("ignore::UserWarning:multiprocessing.resource_tracker")
 
 
 def is_command(arguments: list[str], original: list[str]) -> bool:

@@ -135,7 +135,7 @@ def test_reproduce_hands_its_options_on(tmp_path, monkeypatch):
     monkeypatch.setattr("stablestep.reproduce.reproduce", lambda out, **options: seen.update(out=out, **options))
     outcome = invoke("reproduce", "--quick", "--only", "a", "--only", "b", "--out", tmp_path, "--seed", "7")
     assert outcome.exit_code == 0, outcome.output
-    assert seen == {"out": tmp_path, "quick": True, "only": ("a", "b"), "seed": 7}
+    assert seen == {"out": tmp_path, "quick": True, "only": ("a", "b"), "seed": 7, "resume": True}
 
 
 def test_an_interruption_says_what_was_kept(tmp_path, monkeypatch):
