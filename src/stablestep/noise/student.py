@@ -29,9 +29,7 @@ def sup_density(df: float) -> float:
     >>> round(sup_density(1.0), 10)
     0.3183098862
     """
-    if np.isinf(df):
-        return 1 / np.sqrt(2 * np.pi)
-    return float(np.exp(special.gammaln((df + 1) / 2) - special.gammaln(df / 2)) / np.sqrt(np.pi * df))
+    return float(1 / np.sqrt(2 * np.pi) if np.isinf(df) else 1 / (np.sqrt(df) * special.beta(0.5, df / 2)))
 
 
 def slope(df: float) -> float:
