@@ -3,7 +3,7 @@
 from stablestep.report import Section
 from stablestep.reproduce.context import Context
 from stablestep.reproduce.sections.limits.expectation import ensembles_of, expectation, figure_of
-from stablestep.reproduce.sections.limits.families import EPSILON, ETA, STEPS, family, limit_of, table_of
+from stablestep.reproduce.sections.limits.families import ETA, STEPS, family, limit_of, table_of
 from stablestep.reproduce.sections.limits.misprint import misprint
 from stablestep.reproduce.sections.limits.sharp import recovers, sharp
 from stablestep.reproduce.sections.limits.table_two import table_two, two
@@ -41,7 +41,7 @@ def run(context: Context) -> Section:
         parameters={
             "families": "d = 4 (quartic), 3 (cosh), 3 (eigenvalues 1, 2, 4); two agents, or 8 of each of two kinds; "
             "the second with 1.5 times the noise",
-            "step": f"min({ETA}(1+t)^-½, the theorem's pathwise limit), ε = {EPSILON}, {STEPS} steps",
+            "step": f"min({ETA}(1+t)^-½, the theorem's pathwise limit), ε = ½ (¼ on the quadratic), {STEPS} steps",
             "E‖∇f‖ rule": "x⁴/4, d = 1, N = 1, ω = 4, σ1 = 0.1, x0 = 2, L0 = 1, L1 = 2, ε = 0.9",
         },
     )
