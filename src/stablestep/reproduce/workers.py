@@ -10,6 +10,8 @@ from multiprocessing import get_context
 from threading import Lock
 from typing import Any
 
+import jax
+
 from stablestep.interrupt import ignored
 from stablestep.report import Section
 from stablestep.reproduce.context import Context
@@ -24,8 +26,15 @@ def here(entries: Sequence[Entry], quick: bool, seed: int, display: Display) -> 
     """The sections one after the other."""
     for entry in entries:
         with display.section(entry) as progress:
-            section = import_module(entry.module).run(Context(quick=quick, seed=seed, progress=progress))
+            section = _run(entry, Context(quick=quick, seed=seed, progress=progress))
         yield entry.name, section
+
+
+def _run(entry: Entry, context: Context) -> Section:
+    try:
+        return import_module(entry.module).run(context)
+    finally:
+        jax.clear_caches()  # what one section has compiled hardly any other one needs, and it is most of the memory
 
 
 def shared(jobs: int, entries: Sequence[Entry], quick: bool, seed: int, display: Display) -> Finished:
@@ -75,6 +84,6 @@ def _prepare_worker() -> None:
 def work(entry: Entry, quick: bool, seed: int) -> tuple[Section, float]:
     """A section with its files, and how many seconds it took."""
     start = time.perf_counter()
-    section = import_module(entry.module).run(Context(quick=quick, seed=seed))
+    section = _run(entry, Context(quick=quick, seed=seed))
     _ = section.files  # made here, not by the process that all wait for
     return section, time.perf_counter() - start

@@ -17,7 +17,11 @@ NOISES = {  # ω, σ0, σ1 of two agents, the second with 1.5 times the standard
     "4.2": ((4.0, 8.0), 0.2, 0.1),
 }
 # With x0, L1 and ε. On the quadratic ε = ½ is near the step at which fourth moments grow, and no mean of squares can then be measured.
-LANDSCAPES = {"Σ x⁴/4": (QUARTIC, 1.0, 2.0, 0.5), "Σ cosh x": (COSH, 2.0, 1.0, 0.5), "quadratic": (BOWL, 2.0, 0.0, 0.25)}
+LANDSCAPES = {
+    "Σ x⁴/4": (QUARTIC, 1.0, 2.0, 0.5),
+    "Σ cosh x": (COSH, 2.0, 1.0, 0.5),
+    "quadratic": (BOWL, 2.0, 0.0, 0.25),
+}
 
 ETA, STEPS = 0.2, 200
 
