@@ -8,12 +8,10 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.optim import SGD
 
 import stablestep.torch as sst
 from stablestep import compressor as c
 from stablestep.errors import InvalidInput
-from stablestep.torch import rule
 from stablestep.torch.exchange.matrix import sent_matrix
 from stablestep.torch.exchange.settings import Settings
 from stablestep.torch.wire.low_rank import LowRankCodec, orthonormal
@@ -22,6 +20,7 @@ from stablestep.torch.wire.randomness import drawer
 from stablestep.torch.wire.transmit import Channel
 from tests.torch.group import together
 from tests.torch.models import batch, gradients, loss, of_all, perceptron, wrapped
+from tests.torch.runs import Run
 from tests.torch.test_memory import normal
 from tests.torch.test_memory_hook import same
 
@@ -159,37 +158,8 @@ def test_the_library_states_what_is_true():
 # Real processes
 
 
-class Run:
-    """A training run that can be saved and resumed."""
-
-    def __init__(self, rank, dtype=torch.float32, scaler=None, compressor=None, **options):
-        self.state = sst.HookState(compressor or c.LowRank(rank=rank), seed=3, group_bytes=2000, scaler=scaler)
-        self.model = wrapped(perceptron(dtype, seed=1), self.state, **options)
-        inner = SGD(self.model.parameters(), lr=0.1, momentum=0.9)
-        self.optimizer = sst.StableStep(inner, self.state, rule.LocalNorms())
-        self.parts = dict(model=self.model.module, hook=self.state, optimizer=self.optimizer)
-        self.dtype, self.scaler = dtype, scaler
-
-    def train(self, rank, steps, bad=None):
-        for step in steps:
-            self.optimizer.zero_grad()
-            x = batch(rank, step, self.dtype)
-            if bad is not None and rank == 1:
-                x[0, 0] = bad
-            if self.scaler is None:
-                loss(self.model, x).backward()
-                self.optimizer.step()
-            else:
-                self.scaler.scale(loss(self.model, x)).backward()
-                self.scaler.step(self.optimizer)
-                self.scaler.update()
-        return self
-
-    def parameters(self):
-        return torch.cat([parameter.detach().flatten() for parameter in self.model.parameters()])
-
-    def memory(self):
-        return self.state.state_dict()["memory"]
+def run_of(rank, dtype=torch.float32, scaler=None, **options):
+    return Run(c.LowRank(rank=rank), dtype=dtype, scaler=scaler, group_bytes=2000, **options)
 
 
 class Dense:
@@ -236,7 +206,7 @@ def equal_to_dense_algebra(rank, workers, folder):
 
 def bytes_are_counted(rank, workers, folder):
     for low in RANKS:
-        run = Run(low).train(rank, range(2))
+        run = run_of(low).train(rank, range(2))
         numbers = sum(
             low * sum(shape) if len(shape) == 2 and low * sum(shape) < math.prod(shape) else math.prod(shape)
             for shape in SHAPES
@@ -250,7 +220,7 @@ def bytes_are_counted(rank, workers, folder):
 
 def a_skipped_step_changes_no_memory(rank, workers, folder):
     for bad in (math.nan, math.inf):
-        run = Run(2).train(rank, range(3))
+        run = run_of(2).train(rank, range(3))
         before, there = run.memory(), run.parameters()
         run.train(rank, [3], bad)
         assert run.state.telemetry()["skipped"] == 1
@@ -262,10 +232,10 @@ def a_skipped_step_changes_no_memory(rank, workers, folder):
 def resuming_is_bit_identical(rank, workers, folder):
     for compressor in (c.LowRank(rank=2), c.Momentum(c.LowRank(rank=1), beta=0.7)):
         path = folder / f"{rank}.pt"
-        whole = Run(0, compressor=compressor).train(rank, range(6))
-        first = Run(0, compressor=compressor).train(rank, range(3))
+        whole = Run(compressor, group_bytes=2000).train(rank, range(6))
+        first = Run(compressor, group_bytes=2000).train(rank, range(3))
         torch.save({name: part.state_dict() for name, part in first.parts.items()}, path)
-        saved, resumed = torch.load(path, weights_only=True), Run(0, compressor=compressor)
+        saved, resumed = torch.load(path, weights_only=True), Run(compressor, group_bytes=2000)
         for name, part in resumed.parts.items():
             part.load_state_dict(saved[name])
         resumed.train(rank, range(3, 6))
@@ -274,28 +244,28 @@ def resuming_is_bit_identical(rank, workers, folder):
 
 
 def a_grad_scaler_changes_nothing(rank, workers, folder):
-    plain = Run(2).train(rank, range(4))
+    plain = run_of(2).train(rank, range(4))
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**12, growth_factor=4.0, growth_interval=1)
-    scaled = Run(2, scaler=scaler).train(rank, range(4))
+    scaled = run_of(2, scaler=scaler).train(rank, range(4))
     assert same(plain.memory(), scaled.memory()) and torch.equal(plain.parameters(), scaled.parameters())
 
 
 def half_gradients_are_sent_as_halves(rank, workers, folder):
-    run = Run(2, torch.bfloat16).train(rank, range(3))
+    run = run_of(2, torch.bfloat16).train(rank, range(3))
     assert {t.dtype for one in run.memory().values() for t in one.values()} == {torch.float32}
-    full = Run(2).train(rank, range(3))
+    full = run_of(2).train(rank, range(3))
     assert run.state.telemetry()["bytes_payload"] == full.state.telemetry()["bytes_payload"] / 2
     assert run.parameters().isfinite().all()
 
 
 def all_workers_remember_the_same_factor(rank, workers, folder):
-    for name, tensor in ((n, t) for one in Run(2).train(rank, range(3)).memory().values() for n, t in one.items()):
+    for name, tensor in ((n, t) for one in run_of(2).train(rank, range(3)).memory().values() for n, t in one.items()):
         everyone = of_all(tensor, workers)
         assert name.endswith("error") or all(torch.equal(tensor, other) for other in everyone)
 
 
 def a_dying_worker_is_noticed(rank, workers, folder):
-    run = Run(2).train(rank, range(2))
+    run = run_of(2).train(rank, range(2))
     if rank == 1:
         import os
 

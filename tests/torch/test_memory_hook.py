@@ -7,14 +7,13 @@ import math
 import pytest
 import torch
 from torch import nn
-from torch.optim import SGD
 
 import stablestep.torch as sst
 from stablestep import compressor as c
 from stablestep.errors import InvalidInput
-from stablestep.torch import rule
 from tests.torch.group import together
 from tests.torch.models import Branches, Mixed, batch, gradients, loss, of_all, perceptron, wrapped
+from tests.torch.runs import Run
 from tests.torch.test_memory import Torch
 
 CASES = [
@@ -26,49 +25,6 @@ CASES = [
     (c.ErrorFeedback(c.QSGD(4)), "own"),
 ]
 NORM = 16  # bytes
-
-
-class Run:
-    """A training run that can be saved and resumed."""
-
-    def __init__(self, compressor, mask, dtype=torch.float32, scaler=None, **options):
-        self.state = sst.HookState(compressor, mask=mask, seed=3, group_bytes=1000, scaler=scaler)
-        self.model = wrapped(perceptron(dtype, seed=1), self.state, **options)
-        self.inner = SGD(self.model.parameters(), lr=0.1, momentum=0.9)
-        self.optimizer = sst.StableStep(self.inner, self.state, rule.LocalNorms())
-        self.parts = dict(model=self.model.module, hook=self.state, optimizer=self.optimizer)
-        self.dtype, self.scaler = dtype, scaler
-
-    def train(self, rank, steps, bad=None):
-        for step in steps:
-            self.optimizer.zero_grad()
-            x = batch(rank, step, self.dtype)
-            if bad is not None and rank == 1:
-                x[0, 0] = bad
-            if self.scaler is None:
-                loss(self.model, x).backward()
-                self.optimizer.step()
-            else:
-                self.scaler.scale(loss(self.model, x)).backward()
-                self.scaler.step(self.optimizer)
-                self.scaler.update()
-        return self
-
-    def save(self, path):
-        torch.save({name: part.state_dict() for name, part in self.parts.items()}, path)
-        return self
-
-    def load(self, path):
-        saved = torch.load(path, weights_only=True)
-        for name, part in self.parts.items():
-            part.load_state_dict(saved[name])
-        return self
-
-    def parameters(self):
-        return torch.cat([parameter.detach().flatten() for parameter in self.model.parameters()])
-
-    def memory(self):
-        return self.state.state_dict()["memory"]
 
 
 def same(left, right):
