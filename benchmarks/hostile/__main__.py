@@ -1,9 +1,8 @@
 """Tune, run and score: `python -m benchmarks.hostile [--trainings …] [--seeds …]`; finished cells are kept in a store and not run again."""
 
-import json
 import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +12,7 @@ import torch
 import typer
 from rich.progress import track
 
+from benchmarks.frontier.store import Store
 from benchmarks.hostile.designs import DESIGNS
 from benchmarks.hostile.faults import FAULTS, HEALTHY
 from benchmarks.hostile.optimizers import OPTIMIZERS
@@ -56,54 +56,45 @@ def run(cell: Cell) -> dict:
     return {"first": losses[0], "last": ending(losses), "norm": norm}
 
 
-class Store:
-    """A line of JSON for each finished cell."""
+class Runs:
+    """What was found in each cell, kept in a store."""
 
     def __init__(self, path: Path):
-        self.path = path
-        lines = path.read_text().splitlines() if path.exists() else []
-        self.found = dict(map(json.loads, lines))
+        self.store = Store(path)
 
     def get(self, cell: Cell) -> dict:
         """What the cell gave."""
-        return self.found[_key(cell)]
+        found = self.store.get(asdict(cell))
+        assert found is not None
+        return found
 
     def fill(self, cells: list[Cell], what: str) -> None:
         """Run those that are missing, on all cores."""
-        missing = [cell for cell in dict.fromkeys(cells) if _key(cell) not in self.found]
-        with ProcessPoolExecutor(os.cpu_count()) as pool, self.path.open("a") as file:
+        missing = [cell for cell in dict.fromkeys(cells) if self.store.get(asdict(cell)) is None]
+        with ProcessPoolExecutor(os.cpu_count()) as pool:
             futures = {pool.submit(run, cell): cell for cell in missing}
             for future in track(as_completed(futures), what, total=len(futures), disable=not futures):
-                key = _key(futures[future])
-                self.found[key] = future.result()
-                file.write(json.dumps([key, self.found[key]]) + "\n")
-                file.flush()
+                self.store.put(asdict(futures[future]), future.result())
 
 
-def _key(cell: Cell) -> str:
-    return "|".join(map(str, (*vars(cell).values(),)))
-
-
-def tuned(store: Store, cases: list[tuple[str, str, float]]) -> dict[tuple[str, str, float], tuple[float, float]]:
+def tuned(runs: Runs, cases: list[tuple[str, str, float]]) -> dict[tuple[str, str, float], tuple[float, float]]:
     """The best learning rate of each case on a √2 grid, never at its edge, and the mean gradient norm there."""
-    best = {case: round(2 * np.log2(0.1 if case[1] == "SGD-m" else 0.01)) for case in cases}
-    reach = dict.fromkeys(cases, (-8, 8))
+    middle = {case: round(2 * np.log2(0.1 if case[1] == "SGD-m" else 0.01)) for case in cases}
     done: dict = {}
     while len(done) < len(cases):
-        trials = {case: list(range(best[case] + reach[case][0], best[case] + reach[case][1] + 1, 2)) for case in cases}
-        store.fill([_trial(case, k, seed) for case in cases for k in trials[case] for seed in TUNING_SEEDS], "tuning")
+        trials = {case: range(middle[case] - 8, middle[case] + 9, 2) for case in cases}
+        runs.fill([_trial(case, k, seed) for case in cases for k in trials[case] for seed in TUNING_SEEDS], "tuning")
         for case in cases:
-            scores = {k: _score(store, case, k) for k in trials[case]}
-            k = min(scores, key=scores.get)  # type: ignore[arg-type]
+            k = min(trials[case], key=lambda k: _score(runs, case, k))
             if k in (trials[case][0], trials[case][-1]):
-                best[case] = k
+                middle[case] = k
             else:
                 done[case] = k
     near = {case: [k - 1, k, k + 1] for case, k in done.items()}
-    store.fill([_trial(case, k, seed) for case in cases for k in near[case] for seed in TUNING_SEEDS], "tuning, finer")
-    chosen = {case: min(near[case], key=lambda k: _score(store, case, k)) for case in cases}
+    runs.fill([_trial(case, k, seed) for case in cases for k in near[case] for seed in TUNING_SEEDS], "tuning, finer")
+    chosen = {case: min(near[case], key=lambda k: _score(runs, case, k)) for case in cases}
     return {
-        case: (_rate(k), float(np.mean([store.get(_trial(case, k, s))["norm"] for s in TUNING_SEEDS])))
+        case: (_rate(k), float(np.mean([runs.get(_trial(case, k, s))["norm"] for s in TUNING_SEEDS])))
         for case, k in chosen.items()
     }
 
@@ -116,8 +107,8 @@ def _trial(case: tuple[str, str, float], k: int, seed: int) -> Cell:
     return Cell(*case, "nothing", HEALTHY.name, seed, _rate(k))
 
 
-def _score(store: Store, case: tuple[str, str, float], k: int) -> float:
-    return float(np.mean([store.get(_trial(case, k, seed))["last"] for seed in TUNING_SEEDS]))
+def _score(runs: Runs, case: tuple[str, str, float], k: int) -> float:
+    return float(np.mean([runs.get(_trial(case, k, seed))["last"] for seed in TUNING_SEEDS]))
 
 
 def main(
@@ -128,13 +119,14 @@ def main(
     out: Path | None = None,
 ) -> None:
     """Run every design on every hostile run that the store lacks, and print the scores."""
-    store.parent.mkdir(parents=True, exist_ok=True)
-    kept = Store(store)
+    kept = Runs(store)
     cases = list(product(trainings or TRAININGS, OPTIMIZERS, OMEGAS))
     rates = tuned(kept, cases)
     cells = [
         Cell(*case, design, fault, seed, *rates[case])
-        for case, design, fault, seed in product(cases, designs or DESIGNS, _ALL, range(seeds))
+        for case, design, fault, seed in product(
+            cases, dict.fromkeys(["nothing", *(designs or DESIGNS)]), _ALL, range(seeds)
+        )
         if fault != "ω → 99" or case[2] > 0
     ]
     kept.fill(cells, "hostile runs")

@@ -12,7 +12,7 @@ from rich.table import Table
 
 def report(cells, store, out: Path | None) -> None:
     """Print the table, and write it if asked."""
-    rows = [{**asdict(cell), **store.get(cell), **_against_tuned(cell, cells, store)} for cell in cells]
+    rows = [{**asdict(cell), **store.get(cell), **_against_tuned(cell, store)} for cell in cells]
     table = {
         design: _summary([row for row in rows if row["design"] == design])
         for design in dict.fromkeys(row["design"] for row in rows)
@@ -24,7 +24,7 @@ def report(cells, store, out: Path | None) -> None:
         out.write_text(json.dumps(table, indent=1))
 
 
-def _against_tuned(cell, cells, store) -> dict:
+def _against_tuned(cell, store) -> dict:
     """The share of the tuned run's fall, with the same batches and masks."""
     tuned = type(cell)(cell.training, cell.optimizer, cell.omega, "nothing", "healthy", cell.seed, cell.lr, cell.norm)
     good = store.get(tuned)
