@@ -219,6 +219,33 @@ def test_another_dataset_is_refused():
     for draw in (plot.loss, plot.gradient_norm, plot.diverged):
         with pytest.raises(InvalidInput, match="simulate"):
             draw(xr.Dataset({"x": ("time", [1.0])}))
+    with pytest.raises(InvalidInput, match="compare returned"):
+        plot.gap(result([2.0, 1.0]))
+
+
+@pytest.mark.parametrize("draw", [plot.loss, plot.gradient_norm, plot.diverged, plot.mean_loss, plot.gap, plot.edge_map])
+@pytest.mark.parametrize("junk", [None, 1.0, [1.0], {}, np.ones(3)], ids=repr)
+def test_something_else_is_refused(draw, junk):
+    with pytest.raises(InvalidInput, match="must be a Dataset, such as what"):
+        draw(junk)
+
+
+def gaps():
+    times, ones = np.arange(3) * 0.1, np.ones((2, 3))
+    columns = {"loss_discrete": 3 * ones, "loss_discrete_stderr": 0.1 * ones, "loss_model": np.array([[2.0], [4.0]]) * ones}
+    return xr.Dataset({name: (("model", "time"), column) for name, column in columns.items()}, {"model": ["a", "b"], "time": times})
+
+
+def test_a_gap_is_the_optimizer_and_every_model():
+    ax = plot.gap(gaps())
+    assert legend(ax) == ["optimizer", "a", "b"] and ax.get_yscale() == "log"
+    assert [float(line.get_ydata()[0]) for line in ax.lines] == [3.0, 2.0, 4.0]
+    assert plot.gap(gaps() - 3).get_yscale() == "linear" and plot.gap(gaps(), log_time=True).get_xscale() == "symlog"
+
+
+def test_a_table_of_compare_is_no_dictionary_of_results():
+    with pytest.raises(InvalidInput, match=r"give \{label: result\}; of what ss\.compare returns, plot\.gap"):
+        plot.compare(gaps())  # pyright: ignore[reportArgumentType]
 
 
 def test_no_graphical_backend_and_no_global_figure():

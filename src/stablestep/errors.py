@@ -158,6 +158,17 @@ def numbers(name: str, value: Any) -> np.ndarray:
     return array
 
 
+def listed(name: str, value: Any, example: str) -> list[str]:
+    """`value` as a list of words; one word alone would be taken letter by letter.
+
+    >>> listed("models", ("first", "new"), "first")
+    ['first', 'new']
+    """
+    fits = isinstance(value, Iterable) and not isinstance(value, (str, bytes))
+    require(fits, f'{name} is {shown(value)}, but must be a list, such as ["{example}"].')
+    return list(value)
+
+
 def flag(name: str, value: Any) -> bool:
     """`value` as a bool, which it must be: the text "no" is true to Python.
 

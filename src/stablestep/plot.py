@@ -11,7 +11,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 
-from stablestep.errors import require
+from stablestep.errors import instance, require
 
 Bands = tuple[tuple[float, float], ...]
 BANDS: Bands = ((0.05, 0.95), (0.25, 0.75))
@@ -94,16 +94,42 @@ def compare(
 ) -> Axes:
     """Several results over each other: {label: result}, drawn as `loss` draws one.
 
-    Raises `InvalidInput` for no result, or one with a grid dimension.
+    Raises `InvalidInput` for no result, or one with a grid dimension. What `stablestep.compare` returns is drawn by `gap`.
 
     >>> compare({})
     Traceback (most recent call last):
     ...
     stablestep.errors.InvalidInput: compare got no result: give {label: result} with at least one
     """
+    require(
+        isinstance(results, Mapping) and not isinstance(results, xr.Dataset),
+        "plot.compare draws several results of simulate: give {label: result}; of what ss.compare returns, plot.gap.",
+    )
     require(len(results) > 0, "compare got no result: give {label: result} with at least one")
     curves = [Curve(label, _single(label, one), color) for (label, one), color in zip(results.items(), _cycle())]
     return _quantiles("loss", "f(x)", curves, ax, log, bands, log_time)
+
+
+def gap(table: xr.Dataset, ax: Axes | None = None, log_time: bool = False) -> Axes:
+    """What `stablestep.compare` returns: the mean loss of the optimizer, with a band of two standard errors, and that of each model.
+
+    Raises `InvalidInput` for a Dataset without `loss_discrete` and `loss_model`.
+
+    >>> losses = (("model", "time"), np.ones((1, 2)))
+    >>> columns = dict.fromkeys(("loss_discrete", "loss_discrete_stderr", "loss_model"), losses)
+    >>> gap(xr.Dataset(columns, {"model": ["new"], "time": [0.0, 0.1]})).get_ylabel()
+    'mean of f(x)'
+    """
+    ax, models = _axes(ax), _variable(table, "loss_model", of="compare").transpose("model", "time")
+    mean, error = (_variable(table, name).isel(model=0).values for name in ("loss_discrete", "loss_discrete_stderr"))
+    ax.plot(table["time"], mean, color="black", lw=2.6, label="optimizer")
+    ax.fill_between(table["time"].values, mean - 2 * error, mean + 2 * error, color="black", alpha=0.2, lw=0)
+    for name, series, color in zip(table["model"].values, models.values, _cycle()):
+        ax.plot(table["time"], series, color=color, lw=1.8, ls="--", label=str(name))
+    if np.all(models.values > 0) and np.all(mean > 0):
+        ax.set_yscale("log")
+    _frame(ax, "mean of f(x)", log_time, [Curve("", table, None)])
+    return _legend(ax, "mean; of the optimizer with two standard errors")
 
 
 def diverged(
@@ -231,12 +257,14 @@ def _axes(ax: Axes | None) -> Axes:
     return panels()[1] if ax is None else ax
 
 
-def _variable(result: xr.Dataset, name: str) -> xr.DataArray:
-    require(name in result, f'the Dataset has no variable "{name}": give one that simulate returned')
+def _variable(result: xr.Dataset, name: str, of: str = "simulate") -> xr.DataArray:
+    instance("result", result, xr.Dataset, f"what {of} returned")
+    require(name in result, f'the Dataset has no variable "{name}": give one that {of} returned')
     return result[name]
 
 
 def _grid(result: xr.Dataset) -> list[str]:
+    instance("result", result, xr.Dataset, "what simulate returned")
     series = next((result[name] for name in ("loss_quantile", "diverged") if name in result), xr.DataArray(0.0))
     return [str(dim) for dim in series.dims if dim not in ("quantile", "time")]
 

@@ -41,7 +41,7 @@ class Agents(eqx.Module):
         self.noise = instance("noise", Gaussian() if noise is None else noise, Noise, "noise.Gaussian(sigma0=1)")
         chosen = Identity() if compressor is None else compressor
         self.compressor = instance("compressor", chosen, Compressor, "compressor.RandK(k=1)")
-        self.problem = None if problem is None else instance("problem", problem, Problem, "problem.Quartic(dim=10)")
+        self.problem = None if problem is None else instance("problem", problem, Problem, _example(problem))
         self.mask = one_of("mask", mask, MASKS)
 
     @property
@@ -76,7 +76,7 @@ class Setup(eqx.Module):
 
     def __init__(self, problem: Problem | None, *groups: Agents, server: Server | None = None):
         if problem is not None:
-            instance("problem", problem, Problem, "problem.Quartic(dim=10)")
+            instance("problem", problem, Problem, _example(problem))
         require(len(groups) > 0, "a Setup needs at least one group of agents, such as Agents(4).")
         for group in groups:
             if not isinstance(group, Agents):  # shown only then: a sweep makes thousands of setups
@@ -149,6 +149,12 @@ class Setup(eqx.Module):
             f"{what} does not know {self.memory} yet; simulate the method, or find its critical step by "
             'method="rollouts" or "simulation".',
         )
+
+
+def _example(given: object) -> str:
+    """A problem like what was given in its place: a function is the objective itself."""
+    function = callable(given) and not isinstance(given, type)
+    return "problem.Function(f, dim) of it" if function else "problem.Quartic(dim=10)"
 
 
 def _check_common(groups: tuple[Agents, ...]) -> None:

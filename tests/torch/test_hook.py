@@ -238,6 +238,8 @@ def bad_input_is_refused(rank, workers, folder):
     state = sst.HookState(c.RandK(k=100))
     with pytest.raises(InvalidInput, match="must be wrapped: DistributedDataParallel"):
         sst.register(perceptron(), state)
+    with pytest.raises(InvalidInput, match=r"state is TopK\(.*, but must be a HookState"):
+        sst.register(wrapped(perceptron()), c.TopK(k=1))
     with pytest.raises(InvalidInput, match=r"shape \(40,\).*only 40 to choose from.*min_numel"):
         sst.register(wrapped(perceptron()), state)
     model = wrapped(perceptron())

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from stablestep.errors import instance, nearest, positive, require, whole
+from stablestep.errors import instance, listed, nearest, positive, require, whole
 from stablestep.record import describe, provenance, recorded
 from stablestep.schedule import Schedule
 from stablestep.sde import integrate, model
@@ -60,6 +60,7 @@ def compare(
     >>> dict(table.sizes)
     {'model': 2, 'time': 11}
     """
+    models = listed("models", models, "first")
     _require_known(models)
     substeps = whole("substeps", substeps, least=2, hint="; 16 is usual")
     instance("setup", setup, Setup, "Setup(problem, Agents(4))")
@@ -81,7 +82,7 @@ def compare(
         return _row(path.isel(time=np.isin(path.iteration.values.round(6), marks)), discrete)
 
     rows = [row(name, seed + 1 + index) for index, name in enumerate(models)]
-    table = xr.concat(rows, xr.DataArray(list(models), dims="model", name="model"))
+    table = xr.concat(rows, xr.DataArray(models, dims="model", name="model"))
     described: dict[str, Any] = dict(setup=describe(setup), schedule=describe(schedule), form=form, steps=steps)
     return table.assign_attrs(provenance(**described, seed=seed, runs=runs, substeps=substeps))
 

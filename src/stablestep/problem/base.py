@@ -71,7 +71,8 @@ class Problem(eqx.Module):
         """
         raise InvalidInput(
             f"{type(self).__name__}: no (L0, L1) pair is known (asked at L1={L1}); "
-            "measure one, or describe f as Function(f, dim, smoothness=...) with your own curve L1 -> L0."
+            "describe f as Function(f, dim, smoothness=...) with your own curve L1 -> L0, or give advise(…, constants=…) what "
+            "estimate.survey measures."
         )
 
     def coordinate_curvature(self, gradient: np.ndarray) -> np.ndarray:

@@ -56,6 +56,7 @@ class Function(Problem):
         smoothness: Callable[[float], float] | None = None,
         smallest_L1: float = 0.0,
     ):
+        _require_function("Function", f)
         self.dim = whole("Function: dim", dim)
         _require_scalar("Function", "f(x)", f, _vector(self.dim))
         self.function = as_module(f)
@@ -102,6 +103,7 @@ class FiniteSum(SumProblem):
     known_minimum: float | None = eqx.field(static=True)
 
     def __init__(self, f: Callable[[Vector, PyTree], Scalar], data: PyTree, dim: int, minimum: float | None = None):
+        _require_function("FiniteSum", f)
         self.dim = whole("FiniteSum: dim", dim)
         self.data = jax.tree.map(np.asarray, data)
         _require_data(self.data)
@@ -154,8 +156,11 @@ def _vector(dim: int) -> jax.ShapeDtypeStruct:
     return jax.eval_shape(lambda: jnp.zeros(dim))
 
 
-def _require_scalar(name: str, call: str, function: Callable, *arguments) -> None:
+def _require_function(name: str, function: Any) -> None:
     require(callable(function), f"{name}: f is {shown(function)}, but must be a function written with jax.numpy.")
+
+
+def _require_scalar(name: str, call: str, function: Callable, *arguments) -> None:
     try:
         out = jax.eval_shape(function, *arguments)
     except Exception as error:

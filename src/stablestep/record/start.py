@@ -39,10 +39,21 @@ def cast(tree, dtype):
             raise InvalidInput(f"{leaf!r} cannot be part of a simulated setup; numbers and arrays can.")
         kind = jnp.result_type(leaf)
         if jnp.issubdtype(kind, jnp.floating):
-            return jnp.asarray(leaf, dtype)
+            return jnp.asarray(leaf if isinstance(leaf, jax.Array) else _fitting(leaf, dtype), dtype)
         return jnp.asarray(leaf, jnp.int32) if jnp.issubdtype(kind, jnp.signedinteger) else jnp.asarray(leaf)
 
     return jax.tree.map(convert, tree)
+
+
+def _fitting(leaf, dtype) -> np.ndarray:
+    """The number or array in `dtype`, in which nothing finite may become infinite."""
+    with np.errstate(over="ignore"):
+        made = np.asarray(leaf).astype(dtype)
+    lost = np.isinf(made) & np.isfinite(leaf)
+    if np.any(lost):
+        value, name = float(np.asarray(leaf)[lost].flat[0]), np.dtype(dtype).name
+        raise InvalidInput(f'the setup holds {value:g}, which no {name} can; choose another scale, or dtype="float64".')
+    return made
 
 
 def start(x0, problem: Problem, runs: int, seed: int, dtype) -> Float[Array, "runs d"]:
@@ -106,10 +117,20 @@ def _check_draw(x0: Callable, dim: int) -> None:
 
 
 def ball_radius(radius, points: Float[Array, "runs d"]) -> float:
-    """The radius of the ball whose leaving is divergence: as given, or 10⁴ max(1, ‖x0‖)."""
+    """The radius of the ball whose leaving is divergence: as given, or 10⁴ max(1, ‖x0‖).
+
+    Raises:
+        InvalidInput: if all points lie outside.
+    """
+    norms = np.linalg.norm(np.asarray(points), axis=1)
     if radius is None:
-        return 1e4 * max(1.0, float(np.max(np.linalg.norm(np.asarray(points), axis=1))))
-    return within("radius", radius, 0, 1e18)
+        return 1e4 * max(1.0, float(np.max(norms)))
+    least = float(np.min(norms))
+    require(
+        within("radius", radius, 0, 1e18) >= least,
+        f"radius is {radius}, but ‖x0‖ is {least:g}, so all runs had diverged before their first step; give a larger one.",
+    )
+    return float(radius)
 
 
 def describe(part) -> str:

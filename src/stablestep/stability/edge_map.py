@@ -10,7 +10,7 @@ import xarray as xr
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from stablestep.errors import InvalidInput, instance, nearest, require, shown, whole
+from stablestep.errors import InvalidInput, instance, listed, nearest, require, shown, whole
 from stablestep.setup import Setup
 from stablestep.stability.critical import METHODS
 from stablestep.stability.members import Runner
@@ -64,6 +64,7 @@ def edge_map(
     require(np.ndim(values) == 1, f"{name} is {shown(values)}, but must list the values that are varied.")
     require(len(values) > 0, f"{name} has no values; give at least one.")
     steps, runs, blown = whole("steps", steps), whole("runs", runs), checked_blown(blown)
+    lines = listed("lines", lines, "theorem")
     for line in lines:
         require(line in METHODS, f'there is no method "{line}" to draw. {nearest(str(line), METHODS)}')
     options = {"etas": etas, "steps": steps, "runs": runs, "seed": seed, "lines": tuple(lines), "blown": blown}
@@ -72,7 +73,7 @@ def edge_map(
     if "failure" in found:
         raise InvalidInput(next(words for words in found["failure"].values.tolist() if words))
     attributes = {"edge": edge_of(blown=blown), "steps": steps, "runs": runs, "seed": seed}
-    coordinates = {name: list(values), "eta": etas, "predictor": list(lines)}
+    coordinates = {name: list(values), "eta": etas, "predictor": lines}
     variables = found.transpose("predictor", name, "eta")[["up", "blown", "predicted"]].variables
     return xr.Dataset({key: variables[key].load() for key in ("up", "blown", "predicted")}, coordinates, attributes)
 

@@ -22,7 +22,7 @@ class Practice:
     Attributes:
         method: what it is called.
         normalization: whether a step must shrink as the gradient grows, and how.
-        low, high: the critical step η on a quadratic of the curvature at x0, λI, in mean square: equal where it is exact; ∞ where there
+        low, high: the critical step η on a quadratic λI, λ = L0 + L1‖∇f(x0)‖, in mean square: equal where it is exact; ∞ where there
             is none; None where no formula is known.
         formula: of the critical step.
         above: what happens above it, or where it stays below.
@@ -40,9 +40,13 @@ class Practice:
         """The row in words."""
         return [
             f"{self.method}: normalization: {self.normalization}.",
-            f"Critical step: {self._critical}; {self.formula}.",
-            f"Above it, or after it: {self.above}.",
+            f"Critical step where the curvature is λ = L0 + L1‖∇f(x0)‖ everywhere: {self._critical}; {self.formula}.",
+            f"{self._when}: {self.above}.",
         ]
+
+    @property
+    def _when(self) -> str:
+        return "In the long run" if self.low == math.inf else "Above that step"
 
     @property
     def _critical(self) -> str:
@@ -55,7 +59,7 @@ class Practice:
 
 @dataclass(frozen=True)
 class Local:
-    """A setup, its constants, and the curvature λ at the start."""
+    """A setup, its constants, and the curvature λ that they allow at the start."""
 
     setup: Setup
     c: Constants

@@ -12,6 +12,7 @@ from stablestep.errors import at_least_zero, instance, is_number, positive, requ
 Each = Any  # given as a number or a list, kept as an array [n]
 _LISTS = ("omega", "sigma0_sq", "sigma1_sq", "scale_max", "scale_min")
 _MOST = 10**18  # parameters, of the largest model there will be
+EXAMPLE = "theorem.constants(setup, L1=1) or theorem.Constants(L0=1, L1=0, dim=10)"
 FEEDBACK = "error feedback"  # a contractive memory of which no more is said
 
 

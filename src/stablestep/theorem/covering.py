@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from stablestep.errors import InvalidInput, instance
 from stablestep.setup import Setup
 from stablestep.theorem.catalogue import results
-from stablestep.theorem.constants import Constants
+from stablestep.theorem.constants import EXAMPLE, Constants
 from stablestep.theorem.of_setup import constants_at
 from stablestep.theorem.result import Result
 
@@ -31,7 +31,7 @@ def covering(c: Constants, **options) -> Result:
     >>> [covering(Constants(L0=1, L1=L1, dim=10, beta=0.9)).name for L1 in (0, 2)]
     ['discrete.momentum', 'momentum']
     """
-    instance("c", c, Constants, "theorem.Constants(L0=1, L1=0, dim=10)")
+    instance("c", c, Constants, EXAMPLE)
     preferred = sorted(results(), key=lambda one: _rank(one, c))
     for one in preferred:
         if one.concerns_steps(c) and one.applies(c, **options):

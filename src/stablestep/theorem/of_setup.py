@@ -14,7 +14,7 @@ from stablestep.problem import Problem
 from stablestep.server import HeavyBall
 from stablestep.setup import Setup
 from stablestep.theorem.apart import dissimilarity_of
-from stablestep.theorem.constants import Constants
+from stablestep.theorem.constants import EXAMPLE, Constants
 
 
 def constants(
@@ -85,7 +85,7 @@ def described(c: Constants, setup: Setup, normalized: bool = False) -> Constants
         InvalidInput: if they are of another number of agents or coordinates, or of another memory.
     """
     instance("setup", setup, Setup, "Setup(problem, Agents(4))")
-    instance("constants", c, Constants, "theorem.Constants(L0=1, L1=0, dim=10)")
+    instance("constants", c, Constants, EXAMPLE)
     for name, given, own in (("count", c.agents, setup.count), ("dim", c.dim, setup.dim)):
         require(
             given == own, f"constants have {name} = {given}, but the setup has {own}; give constants of this setup."

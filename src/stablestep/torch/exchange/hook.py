@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from stablestep.errors import InvalidInput, require
+from stablestep.errors import InvalidInput, instance, require
 from stablestep.torch.exchange.backward import Bucket
 from stablestep.torch.exchange.sharded import register_sharded
 from stablestep.torch.exchange.state import HookState
@@ -82,6 +82,7 @@ def register(
     Traceback (most recent call last):
     stablestep.errors.InvalidInput: The model is a Linear, but must be wrapped: DistributedDataParallel(model).
     """
+    instance("model", model, torch.nn.Module, "DistributedDataParallel(model)")
     if _is_fully_sharded(model):
         _check_new(state)
         register_sharded(model, state, replicas)
@@ -141,6 +142,7 @@ def _wrapped_count(ddp: DistributedDataParallel) -> int:
 
 
 def _check_new(state: HookState) -> None:
+    instance("state", state, HookState, "HookState(compressor)")
     require(
         not (state.registered or state.run.roster.sizes),
         "the state serves another model already; use one HookState for each model.",

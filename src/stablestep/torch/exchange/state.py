@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 
 from stablestep.compressor import Compressor
-from stablestep.errors import is_number, require, shown
+from stablestep.errors import instance, is_number, require, shown
 from stablestep.torch.exchange.backward import Backward, Bucket, Future
 from stablestep.torch.exchange.memories import require_own, require_sizes
 from stablestep.torch.exchange.meter import COUNTERS, Arrival
@@ -156,6 +156,7 @@ class HookState:
             InvalidInput: if something is missing, the compressor, mask, vote, min_numel or seed is another one, the parameters are, or
                 the memory is that of another worker.
         """
+        instance("saved", saved, Mapping, "state.state_dict()")
         wanted = self.settings.names()
         missing = {*COUNTERS, *wanted, "sizes", "rank", "workers", "memory"} - set(saved)
         require(not missing, f"the saved state lacks {', '.join(sorted(missing))}; it is not one of HookState.")

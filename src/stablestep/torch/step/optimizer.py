@@ -1,18 +1,17 @@
 """A torch optimizer whose learning rates are scaled by a rule, for one step at a time."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
 from torch.optim import LBFGS, Optimizer
 
-from stablestep.errors import InvalidInput, require, whole
+from stablestep.errors import InvalidInput, instance, require, whole
 from stablestep.torch.exchange.meter import Arrival
 from stablestep.torch.exchange.state import HookState
-from stablestep.torch.step.base import Rule, Seen
-from stablestep.torch.step.rule import warn
+from stablestep.torch.step.base import Rule, Seen, warn
 
 _KEY = "stablestep"
 _KEPT = ("inner", "hook_state", "rule", "max_consecutive_skips", "initial_lr", "_first", "defaults")
@@ -57,7 +56,7 @@ class StableStep(Optimizer):
         )
         require(not isinstance(optimizer, LBFGS), "LBFGS chooses its own steps; use an optimizer without a closure.")
         require(isinstance(state, HookState), f"state is a {type(state).__name__}, but must be the hook's HookState.")
-        require(isinstance(rule, Rule), f"rule is {rule!r}, but must be a rule such as rule.LocalNorms(eta0=0.5).")
+        instance("rule", rule, Rule, "rule.LocalNorms(eta0=0.5)")
         most = None if max_consecutive_skips is None else whole("max_consecutive_skips", max_consecutive_skips)
         rates = [float(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups]
         # The proportion of all rates is that of the first group that moves.
@@ -218,12 +217,13 @@ class StableStep(Optimizer):
         """From a `state_dict` of this class, or of the inner optimizer alone.
 
         Raises:
-            InvalidInput: if it was saved with another rule.
+            InvalidInput: if it is none of an optimizer, or was saved with another rule.
         """
-        state_dict = dict(state_dict)
+        state_dict = dict(instance("state_dict", state_dict, Mapping, "optimizer.state_dict()"))
         for hook in self._optimizer_load_state_dict_pre_hooks.values():
             changed = hook(self, state_dict)
             state_dict = state_dict if changed is None else changed
+        require("param_groups" in state_dict, "the saved state lacks param_groups; it is not one of an optimizer.")
         own = state_dict["param_groups"][0].get(_KEY)
         self._check_rule(own)
         self.inner.load_state_dict(state_dict)

@@ -1,7 +1,6 @@
 """Rules for the one scalar that every learning rate is multiplied by, step by step."""
 
 import math
-import warnings
 from collections.abc import Callable, Sequence
 
 import torch
@@ -10,7 +9,7 @@ import torch.distributed as dist
 from stablestep.errors import positive, require, shown, whole
 from stablestep.theorem import Constants
 from stablestep.theorem import result as find_result
-from stablestep.torch.step.base import Rule, Seen
+from stablestep.torch.step.base import Rule, Seen, warn
 from stablestep.torch.step.governor.governor import Governor
 from stablestep.torch.wire.codec import squared_norm
 
@@ -182,12 +181,6 @@ class LossModel(Rule):
 
     def load_state_dict(self, saved):
         self.steps, self.slope, self.curvature = (saved[name] for name in ("steps", "slope", "curvature"))
-
-
-def warn(message: str) -> None:
-    """A warning of the first worker, for all."""
-    if not dist.is_initialized() or dist.get_rank() == 0:
-        warnings.warn(message, stacklevel=3)
 
 
 def products(
