@@ -1,4 +1,4 @@
-"""README.md and docs/: what their code names exists, its calls fit, and the short ones run as printed (PyTorch: tests/torch)."""
+"""README.md and docs/: every name of the library in them exists, calls fit their signatures, and the README's claims hold."""
 
 import ast
 import inspect
@@ -43,7 +43,7 @@ def misfits(code):
     bad = []
     for call in (node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)):
         room, _, path = ast.unparse(call.func).partition(".")
-        if room in ROOMS and path:
+        if room in ROOMS and re.fullmatch(r"[\w.]+", path):
             given = {word.arg: None for word in call.keywords if word.arg is not None}
             try:
                 inspect.signature(attrgetter(path)(ROOMS[room])).bind(*call.args, **given)
@@ -67,12 +67,6 @@ def test_what_would_be_found():
     assert len(misfits("ss.simulate(setup, step=3)\nsst.LocalSteps(model, optimizer, every=16)\nC.TopK(1, 2, 3)")) == 2
 
 
-def test_every_link_leads_to_a_file():
-    for page in PAGES:
-        links = re.findall(r"\]\((?!https?:)([^)#]+)", text(page))
-        assert not [link for link in links if not ((ROOT / page).parent / link).exists()], page
-
-
 def test_the_ten_lines_are_those_of_the_example():
     """Which runs by itself in tests/cli."""
     example = ast.parse((ROOT / "examples" / "quickstart.py").read_text(encoding="utf-8"))
@@ -86,15 +80,10 @@ def test_with_the_theorems_step_nothing_diverges():
     exec(compile(ast.Module(ast.parse(first).body[:2], []), "README.md", "exec"), space)
     *lines, last = ast.parse(second).body
     exec(compile(ast.Module(lines, []), "README.md", "exec"), space)
-    assert isinstance(last, ast.Expr) and float(eval(compile(ast.Expression(last.value), "README.md", "eval"), space)) == 0
-    constant = ss.simulate(space["setup"], schedule=ss.schedule.Constant(0.1), x0=0.5, steps=60, runs=50, grid={"omega": [128]})
+    assert (
+        isinstance(last, ast.Expr) and float(eval(compile(ast.Expression(last.value), "README.md", "eval"), space)) == 0
+    )
+    constant = ss.simulate(
+        space["setup"], schedule=ss.schedule.Constant(0.1), x0=0.5, steps=60, runs=50, grid={"omega": [128]}
+    )
     assert float(constant.diverged[0, -1]) == 1
-
-
-def test_the_library_page_runs_as_printed(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    space: dict = {}
-    for code in blocks("docs/library.md"):
-        exec(compile(code, "docs/library.md", "exec"), space)
-    assert (tmp_path / "models.png").read_bytes().startswith(b"\x89PNG")
-    assert 0 < space["limit"] < space["edge"].step and float(space["table"].diverged_discrete.max()) == 0

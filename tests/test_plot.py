@@ -223,7 +223,9 @@ def test_another_dataset_is_refused():
         plot.gap(result([2.0, 1.0]))
 
 
-@pytest.mark.parametrize("draw", [plot.loss, plot.gradient_norm, plot.diverged, plot.mean_loss, plot.gap, plot.edge_map])
+@pytest.mark.parametrize(
+    "draw", [plot.loss, plot.gradient_norm, plot.diverged, plot.mean_loss, plot.gap, plot.edge_map]
+)
 @pytest.mark.parametrize("junk", [None, 1.0, [1.0], {}, np.ones(3)], ids=repr)
 def test_something_else_is_refused(draw, junk):
     with pytest.raises(InvalidInput, match="must be a Dataset, such as what"):
@@ -232,8 +234,14 @@ def test_something_else_is_refused(draw, junk):
 
 def gaps():
     times, ones = np.arange(3) * 0.1, np.ones((2, 3))
-    columns = {"loss_discrete": 3 * ones, "loss_discrete_stderr": 0.1 * ones, "loss_model": np.array([[2.0], [4.0]]) * ones}
-    return xr.Dataset({name: (("model", "time"), column) for name, column in columns.items()}, {"model": ["a", "b"], "time": times})
+    columns = {
+        "loss_discrete": 3 * ones,
+        "loss_discrete_stderr": 0.1 * ones,
+        "loss_model": np.array([[2.0], [4.0]]) * ones,
+    }
+    return xr.Dataset(
+        {name: (("model", "time"), column) for name, column in columns.items()}, {"model": ["a", "b"], "time": times}
+    )
 
 
 def test_a_gap_is_the_optimizer_and_every_model():

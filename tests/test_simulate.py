@@ -8,7 +8,7 @@ import pytest
 from stablestep.compressor import RandK, RandomSparsification, Sign, TernGrad
 from stablestep.errors import InvalidInput
 from stablestep.noise import Gaussian, Minibatch, StudentT
-from stablestep.problem import Cosh, Function, Logistic, Quadratic, Quartic
+from stablestep.problem import Cosh, FiniteSum, Function, Logistic, Quadratic, Quartic
 from stablestep.record import chunks, engine
 from stablestep.schedule import Clip, Constant, Custom, LocalNorms, Polynomial, StepLimit
 from stablestep.setup import Agents, Setup
@@ -500,7 +500,10 @@ BAD = [
     (lambda: run(dtype="float16"), 'dtype is "float16"'),
     (lambda: run(radius=-1.0), r"radius is -1\.0"),
     (lambda: run(x0=1.0, radius=0.5), r"radius is 0\.5, but ‖x0‖ is .* all runs had diverged before their first step"),
-    (lambda: run(schedule=Constant(1e300), dtype="float32"), r'holds 1e\+300, which no float32 can; .* dtype="float64"'),
+    (
+        lambda: run(schedule=Constant(1e300), dtype="float32"),
+        r'holds 1e\+300, which no float32 can; .* dtype="float64"',
+    ),
     (lambda: run(Setup(Quadratic([1.0, 1e39]), Agents(1)), dtype="float32"), r"holds 1e\+39, which no float32 can"),
     (lambda: run(Setup(Quartic(3), Agents(1, Gaussian(1e300))), dtype="float32"), r"holds 1e\+300"),
     (lambda: run(sampling="exact"), 'sampling is "exact"'),
@@ -518,6 +521,18 @@ BAD = [
     (lambda: run(grid={"eta": [0.1, 0.0]}), r"eta is 0\.0"),
     (lambda: run(Setup(Function(lambda x: jnp.log(jnp.sum(x)), dim=3), Agents(1)), x0=-1.0), "f is not finite at x0"),
     (lambda: run(Setup(Function(lambda x: x, dim=3), Agents(1))), "one|scalar|number"),
+    (
+        lambda: run(Setup(Function(jnp.sum, 3, minimum=4.0), Agents(1)), x0=1.0),
+        r"f is 3 at x0, but the stated minimum of .* is 4\.0",
+    ),
+    (
+        lambda: run(Setup(FiniteSum(lambda x, a: jnp.sum(a * x), np.ones(2), 3, minimum=4.0), Agents(1)), x0=1.0),
+        r"f is 3 at x0, but the stated minimum of the FiniteSum",
+    ),
+    (
+        lambda: constants(Setup(Function(jnp.sum, 3, minimum=4.0, smoothness=lambda L1: 0.0), Agents(1)), 0.0, x0=1.0),
+        "f is 3 at x0",
+    ),
     (lambda: run(Setup(Cosh(3, a=1.0), Agents(1)), StepLimit("4.2", 0.1, L1=0.5)), "L1"),
     (lambda: run(Setup(Quartic(3), Agents(1, Minibatch(1)))), "Minibatch noise needs a finite sum"),
     (lambda: run(Setup(SUM, Agents(1, Minibatch(1))), StepLimit("4.2", 0.1, L1=0.0)), "affine variance"),

@@ -44,7 +44,9 @@ def test_brackets_are_no_markup(said):
 
 def test_the_package_itself_runs_as_the_command():
     """And Ctrl-C is answered there as everywhere."""
-    found = subprocess.run([sys.executable, "-m", "stablestep", "--version"], capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        [sys.executable, "-m", "stablestep", "--version"], capture_output=True, text=True, check=False
+    )
     assert found.returncode == 0 and found.stdout.startswith("stablestep "), found.stderr
     assert interrupt.is_command(["-m", "limits"], ["python", "-m", "stablestep", "limits"])
     assert not interrupt.is_command(["-m"], ["python", "-m", "pytest", "stablestep"])

@@ -151,6 +151,16 @@ def test_bad_input():
         sst.StableStep([x], state, rule=rule.Constant())
 
 
+def test_an_optimizer_of_another_model_is_noticed_once(recwarn):
+    x, state = torch.tensor([X], requires_grad=True), sst.HookState(c.Identity())
+    optimizer = sst.StableStep(SGD([x], lr=LR), state, rule=rule.Constant())
+    for _ in range(3):
+        arrived(state, 1.0)
+        optimizer.step()
+    assert [str(one.message) for one in recwarn.list if "no parameter of the optimizer has one" in str(one.message)]
+    assert len(recwarn.list) == 1
+
+
 class Run:
     """A training run that can be saved and resumed."""
 

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 SDE = {"first": "classic (first order)", "new": "new", "discrete": "none (discrete time)"}
 
 
-@command("stablestep limits spec.toml", "stablestep limits spec.toml --epsilon 0.9 --json")
+@command(
+    "stablestep limits spec.toml",
+    "stablestep limits spec.toml --epsilon 0.9 --json",
+    more="\n\nprinted is a limit as its paper has it, corrected what holds. P is the newer version of the paper, S2 the earlier one; theory2 are results of StableStep's own. "
+    "In Python, help(stablestep.theorem.result(NAME)) says what each states.",
+)
 def limits(
     spec: Start,
     epsilon: Annotated[

@@ -52,6 +52,11 @@ class Problem(eqx.Module):
         return None
 
     @property
+    def stated_minimum(self) -> float | None:
+        """The infimum where the user stated it, so that a value may contradict it; else None."""
+        return None
+
+    @property
     def smallest_L1(self) -> float:
         """The infimum of the L1 for which a pair exists; it need not be attained (`Quartic`: 0, yet L1 = 0 fails)."""
         return 0.0
@@ -202,6 +207,15 @@ def checked_minimum(name: str, minimum: float | None) -> float | None:
         f"{name}: minimum is {shown(minimum)}, but must be a finite number; leave it out if the infimum is unknown or -∞.",
     )
     return None if minimum is None else float(minimum)
+
+
+def require_above_minimum(problem: Problem, value: float) -> None:
+    """Raise where a value of f lies below the infimum that the user stated, by more than rounding."""
+    least = problem.stated_minimum
+    require(
+        least is None or value >= least - 1e-4 * max(1.0, abs(least)),
+        f"f is {value:g} at x0, but the stated minimum of the {type(problem).__name__} is {least}; correct it, or leave it out.",
+    )
 
 
 def require_norm(gradient_norm: float) -> None:

@@ -159,6 +159,10 @@ class PhaseRetrieval(SumProblem):
     def minimum(self) -> float | None:
         return self.known_minimum
 
+    @property
+    def stated_minimum(self) -> float | None:
+        return self.known_minimum
+
     def smoothness(self, L1: float) -> float:
         L1 = checked_L1("PhaseRetrieval", L1, above_zero=True)
         a, y = np.asarray(self.a, dtype=np.float64), np.asarray(self.y, dtype=np.float64)

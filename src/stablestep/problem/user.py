@@ -74,13 +74,22 @@ class Function(Problem):
         return self.known_minimum
 
     @property
+    def stated_minimum(self) -> float | None:
+        return self.known_minimum
+
+    @property
     def smallest_L1(self) -> float:
         return self.known_smallest_L1
 
     def smoothness(self, L1: float) -> float:
         if self.curve is None:
             return Problem.smoothness(self, L1)
-        return _read_curve(self.curve, checked_L1("Function", L1))
+        L1, least = checked_L1("Function", L1), self.known_smallest_L1
+        require(
+            least <= L1,
+            f"Function: L1 is {L1:g}, but must be at least smallest_L1 = {least:g}, where your curve begins.",
+        )
+        return _read_curve(self.curve, L1)
 
 
 class FiniteSum(SumProblem):
@@ -117,6 +126,10 @@ class FiniteSum(SumProblem):
 
     @property
     def minimum(self) -> float | None:
+        return self.known_minimum
+
+    @property
+    def stated_minimum(self) -> float | None:
         return self.known_minimum
 
 

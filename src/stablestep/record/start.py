@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from stablestep.errors import InvalidInput, numbers, one_of, require, whole, within
 from stablestep.problem import Problem
+from stablestep.problem.base import require_above_minimum
 from stablestep.record.chunks import within_memory
 from stablestep.stream import Family, Stream
 
@@ -60,16 +61,18 @@ def start(x0, problem: Problem, runs: int, seed: int, dtype) -> Float[Array, "ru
     """The runs' first points.
 
     Raises:
-        InvalidInput: if runs < 1, x0 has the wrong shape, or f or its gradient is not finite there.
+        InvalidInput: if runs < 1, x0 has the wrong shape, or f or its gradient is not finite there, or f is below its stated minimum.
     """
     runs = whole("runs", runs, most=2**32 - 1)  # a run's number is a word
     width = np.dtype(dtype).itemsize * problem.dim
     within_memory(3 * runs * width, f"the first points of {runs} runs in {problem.dim} coordinates", "fewer runs")
     points = _drawn(x0, problem.dim, runs, seed, dtype) if callable(x0) else _given(x0, problem.dim, runs, dtype)
     # Sliced in NumPy, so that another number of runs does not compile the check anew.
-    for name, found in zip(("f", "the gradient of f"), _probe(problem, np.asarray(points)[:16]), strict=True):
+    values, gradients = _probe(problem, np.asarray(points)[:16])
+    for name, found in (("f", values), ("the gradient of f", gradients)):
         finite = bool(np.all(np.isfinite(found)))
         require(finite, f"{name} is not finite at x0 in {dtype}; start where f is defined, or check the function.")
+    require_above_minimum(problem, float(np.min(values)))
     return points
 
 

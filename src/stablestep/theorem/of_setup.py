@@ -11,6 +11,7 @@ import numpy as np
 from stablestep.compressor import EF21, Compressor, ErrorFeedback, LocalClip, Momentum
 from stablestep.errors import InvalidInput, at_least_zero, flag, instance, numbers, require
 from stablestep.problem import Problem
+from stablestep.problem.base import require_above_minimum
 from stablestep.server import HeavyBall
 from stablestep.setup import Setup
 from stablestep.theorem.apart import dissimilarity_of
@@ -166,7 +167,9 @@ def _gap(setup: Setup, x0) -> float | None:
     )
     with jax.enable_x64(True):
         point = jnp.asarray(np.broadcast_to(given, (setup.dim,)))
-        return max(0.0, float(setup.problem.value(point)) - setup.problem.minimum)
+        value = float(setup.problem.value(point))
+    require_above_minimum(setup.problem, value)
+    return max(0.0, value - setup.problem.minimum)
 
 
 def _memory(setup: Setup, normalized: bool) -> dict[str, Any]:

@@ -74,7 +74,7 @@ class StableStep(Optimizer):
     def _begin(self, attributes: dict[str, Any]) -> None:
         # Without Optimizer.__init__, which would copy the groups: this only makes the tables of hooks.
         super().__setstate__(attributes)
-        self._used, self._warn_at = self.hook_state.serial, 1
+        self._used, self._warn_at, self._moves = self.hook_state.serial, 1, False
         self._note()
 
     @property
@@ -107,6 +107,7 @@ class StableStep(Optimizer):
             self._skip(arrived)
             return loss
         self._check_scaler()
+        self._look_for_gradients()
         seen = self._seen(arrived)
         if not self.rule.admits(seen):
             return loss
@@ -155,6 +156,15 @@ class StableStep(Optimizer):
             warn(
                 f"{many} skipped so far on all workers, since a gradient or message was not finite; if it goes on, lower the learning rate."
             )
+
+    def _look_for_gradients(self) -> None:
+        """At the first step: those that went through the hook may be those of another model."""
+        if not self._moves and all(parameter.grad is None for parameter in self._parameters):
+            warn(
+                "gradients went through the hook, but no parameter of the optimizer has one, so it moves nothing: "
+                "make it from the parameters of the model that is registered."
+            )
+        self._moves = True
 
     def _check_scaler(self) -> None:
         scaler = _caller(torch.amp.GradScaler)

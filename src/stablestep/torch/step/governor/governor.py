@@ -51,7 +51,8 @@ class Governor(Rule):
     3. Pflug's sign test (see `SignTest`) multiplies the factor by .6.
     4. A message longer than three times the usual one is cut, and so is an update longer than cap · ‖x‖.
 
-    Without losses 2 is absent, and a warning says so: nothing is put back. There is no further collective, except that a probe's answer is broadcast once.
+    Without losses 2 is absent, and a warning says so: nothing is put back. There is no further collective, except that a probe's answer is
+    broadcast once.
 
     Args:
         copy: whether a good copy of the parameters is kept, which costs their memory once more (the last update always does, once).
@@ -94,7 +95,9 @@ class Governor(Rule):
 
     def _unheard(self) -> bool:
         if self.steps == _DEAF and math.isnan(self.losses.start):
-            warn(f"no loss was noted in {_DEAF} steps, so the governor cannot go back: call state.note(loss) before backward.")
+            warn(
+                f"no loss was noted in {_DEAF} steps, so the governor cannot go back: call state.note(loss) before backward."
+            )
         return True
 
     def _heard(self, seen: Seen) -> bool:
