@@ -20,7 +20,8 @@ SDE = {"first": "classic (first order)", "new": "new", "discrete": "none (discre
 @command(
     "stablestep limits spec.toml",
     "stablestep limits spec.toml --epsilon 0.9 --json",
-    more="\n\nprinted is a limit as its paper has it, corrected what holds. P is the newer version of the paper, S2 the earlier one; theory2 are results of StableStep's own. "
+    more="\n\nprinted is a limit as its paper has it, corrected what holds. P is the newer version of the paper, "
+    "S2 the earlier one; theory2 are results of StableStep's own. "
     "In Python, help(stablestep.theorem.result(NAME)) says what each states.",
 )
 def limits(
