@@ -266,6 +266,23 @@ def bad_input_is_refused(rank, workers, folder):
         loss(wrong, batch(rank, 0)).backward()
 
 
+def settings_that_differ_between_workers_are_refused(rank, workers, folder):
+    """A mask of another seed leaves out other coordinates: sums of unlike ones would pass for gradients."""
+    states = {
+        "seed": sst.HookState(c.RandK(k=1), seed=rank),
+        "mask": sst.HookState(c.RandK(k=1), mask=("shared", "own")[rank]),
+        "compressor": sst.HookState(c.TopK(k=1 + rank)),
+        "group_bytes": sst.HookState(c.RandK(k=1), group_bytes=1000 * rank),
+        "exchanges": sst.HookState(c.RandK(k=1)),
+    }
+    if rank == 1:
+        saved = states["exchanges"].state_dict()
+        states["exchanges"].load_state_dict({**saved, "exchanges": 7})
+    for name, state in states.items():
+        with pytest.raises(InvalidInput, match=f"the workers differ: {name} is .* on worker 0, but .* on worker 1"):
+            sst.register(wrapped(perceptron()), state)
+
+
 def a_resumed_state_must_fit(rank, workers, folder):
     state = sst.HookState(c.RandK(k=1))
     first = wrapped(perceptron(), state)
@@ -296,6 +313,7 @@ def test_two_workers():
         complex_and_sparse_gradients_are_refused,
         the_global_generator_is_untouched,
         a_resumed_state_must_fit,
+        settings_that_differ_between_workers_are_refused,
         bad_input_is_refused,
     )
 

@@ -88,6 +88,14 @@ class HookState:
         """Of the DDP model; None is the default one."""
         return self.run.process_group
 
+    def of_all(self) -> dict[str, Any]:
+        """What all workers must have alike: the settings, and the number of the next exchange, of which masks are made."""
+        return {
+            **self.settings.names(),
+            "group_bytes": self.settings.group_bytes,
+            "exchanges": self.run.meter.exchanges,
+        }
+
     def receive(self, bucket: Bucket) -> Future:
         """A bucket of gradients, which its future gives back as mean messages."""
         self.copied = False
