@@ -82,10 +82,10 @@ OTHERS = [
     (lambda: constants(SETUP, L1=1.0, x0="here"), "x0"),
     (lambda: result(4.2), r'no result 4\.2, as results have texts for names; write "4\.2"'),
     (lambda: result(np.float64(4.2)), r'write "4\.2"'),
-    (lambda: step_limit("4.2", SETUP), r"must be a Constants, such as theorem\.constants\(setup, L1=1\)"),  # pyright: ignore
-    (lambda: Setup(lambda x: x, Agents(1)), r"must be a Problem, such as problem\.Function\(f, dim\)"),  # pyright: ignore
+    (lambda: step_limit("4.2", SETUP), r"must be a Constants, such as theorem\.constants\(setup, L1=1\)"),
+    (lambda: Setup(lambda x: x, Agents(1)), r"must be a Problem, such as problem\.Function\(f, dim\)"),
     (lambda: Agents(1, problem=lambda x: x), r"such as problem\.Function\(f, dim\)"),
-    (lambda: FiniteSum(np.ones((5, 3)), lambda x, row: x @ row, 3), "FiniteSum: f is array"),  # pyright: ignore
+    (lambda: FiniteSum(np.ones((5, 3)), lambda x, row: x @ row, 3), "FiniteSum: f is array"),
     (lambda: Mixture(3, [1.0]), "Mixture: problems is 3, but must list problems"),
     (lambda: Mixture("ab", [1.0]), 'Mixture: problems is "ab"'),
 ]

@@ -253,7 +253,7 @@ def test_a_gap_is_the_optimizer_and_every_model():
 
 def test_a_table_of_compare_is_no_dictionary_of_results():
     with pytest.raises(InvalidInput, match=r"give \{label: result\}; of what ss\.compare returns, plot\.gap"):
-        plot.compare(gaps())  # pyright: ignore[reportArgumentType]
+        plot.compare(gaps())
 
 
 def test_no_graphical_backend_and_no_global_figure():

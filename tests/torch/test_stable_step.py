@@ -136,13 +136,13 @@ def test_bad_input():
     with pytest.raises(InvalidInput, match="StableStep already"):
         sst.StableStep(optimizer, state, rule=rule.Constant())
     with pytest.raises(InvalidInput, match=r"must be a Rule, such as .*; call it: Constant\(…\)"):
-        sst.StableStep(inner, state, rule=rule.Constant)  # pyright: ignore[reportArgumentType]
+        sst.StableStep(inner, state, rule=rule.Constant)
     with pytest.raises(InvalidInput, match='rule is "governor"'):
-        sst.StableStep(inner, state, rule="governor")  # pyright: ignore[reportArgumentType]
+        sst.StableStep(inner, state, rule="governor")
     with pytest.raises(InvalidInput, match="lacks param_groups; it is not one of an optimizer"):
         optimizer.load_state_dict(state.state_dict())
     with pytest.raises(InvalidInput, match="state_dict is None, but must be a Mapping"):
-        optimizer.load_state_dict(None)  # pyright: ignore[reportArgumentType]
+        optimizer.load_state_dict(None)
     with pytest.raises(InvalidInput, match="LBFGS"):
         sst.StableStep(torch.optim.LBFGS([x]), state, rule=rule.Constant())
     with pytest.raises(InvalidInput, match="must be the hook's HookState"):
