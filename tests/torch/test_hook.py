@@ -271,7 +271,7 @@ def settings_that_differ_between_workers_are_refused(rank, workers, folder):
     states = {
         "seed": sst.HookState(c.RandK(k=1), seed=rank),
         "mask": sst.HookState(c.RandK(k=1), mask=("shared", "own")[rank]),
-        "compressor": sst.HookState(c.TopK(k=1 + rank)),
+        "compressor": sst.HookState((c.RandK(k=1), c.TopK(k=1))[rank]),
         "group_bytes": sst.HookState(c.RandK(k=1), group_bytes=1000 * rank),
         "exchanges": sst.HookState(c.RandK(k=1)),
     }
