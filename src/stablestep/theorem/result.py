@@ -2,7 +2,7 @@
 
 import abc
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -37,15 +37,15 @@ class Result(abc.ABC):
     """
 
     name: str
-    aliases: tuple[str, ...]
+    aliases: tuple[str, ...] = field(repr=False)
     reference: str
     method: str
     sde: str
-    memories: tuple[str, ...] = ()
-    needs: str | None = None
-    normalized: bool = False
-    clips: bool = False
-    forms: tuple[str, ...] = FORMS
+    memories: tuple[str, ...] = field(default=(), repr=False)
+    needs: str | None = field(default=None, repr=False)
+    normalized: bool = field(default=False, repr=False)
+    clips: bool = field(default=False, repr=False)
+    forms: tuple[str, ...] = field(default=FORMS, repr=False)
 
     @abc.abstractmethod
     def assumptions(self, c: Constants, **options) -> tuple[Hypothesis, ...]:
@@ -142,6 +142,13 @@ class Result(abc.ABC):
         """Whether it is about methods of this kind, memory, steps and messages, whatever else it assumes."""
         kind = self.normalized or self.clips or self.signs == c.signs
         return kind and self.concerns_steps(c) and self.memory(c).holds
+
+    @property
+    def model(self) -> str:
+        """What it is proved for, in words."""
+        return {"first": "on its classic SDE", "new": "on its new SDE", "discrete": "itself, in discrete time"}[
+            self.sde
+        ]
 
     @property
     def signs(self) -> bool:
