@@ -72,7 +72,7 @@ def test_constants_show_the_call_with_what_agents_share():
 
 def test_a_theorem_says_what_it_is_about():
     for one in results():
-        assert one.name in repr(one) and one.reference in repr(one) and "aliases" not in repr(one)
+        assert repr(one) == f"<{one.name}: {one.method} {one.model} ({one.reference})>"
 
 
 def test_a_long_cell_is_wrapped_under_its_own_column():

@@ -10,7 +10,7 @@ from stablestep import compressor, noise, problem, schedule, server
 from stablestep.compressor import ErrorFeedback, RandomSparsification, TopK
 from stablestep.described import describe
 from stablestep.noise import Gaussian
-from stablestep.problem import Function, Quadratic, Quartic
+from stablestep.problem import FiniteSum, Function, Mixture, Quadratic, Quartic
 from stablestep.server import HeavyBall
 from stablestep.setup import Agents, Setup
 from tests.instances import TABLES
@@ -60,6 +60,12 @@ def bowl(x):
 
 def test_a_function_is_shown_by_its_name():
     assert repr(Function(bowl, dim=3)) == "Function(<function bowl>, dim=3)"
+
+
+def test_no_argument_without_its_name_follows_one_with_it():
+    mixed = Mixture([Quartic(1), Quadratic([2.0])], weights=[0.5, 0.5])
+    assert repr(mixed) == "Mixture((Quartic(dim=1), Quadratic([2.0])), [0.5, 0.5])"
+    assert repr(FiniteSum(lambda x, row: bowl(x - row), np.ones((2, 1)), dim=1)).endswith("[[1.0], [1.0]], dim=1)")
 
 
 def test_many_numbers_and_many_groups_fit_a_screen():

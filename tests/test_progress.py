@@ -4,6 +4,7 @@ import io
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stderr
 from types import ModuleType
 
 import numpy as np
@@ -65,11 +66,9 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def terminal(monkeypatch):
-    """What stderr shows, where it is a terminal and bars stand at once."""
-    seen = Terminal()
-    monkeypatch.setattr(sys, "stderr", seen)
+    """What stderr shows, where it is a terminal and bars stand at once; it is so inside `redirect_stderr`, which pytest leaves alone."""
     monkeypatch.setattr(progress, "DELAY", 0.0)
-    return seen
+    return Terminal()
 
 
 def awaited(condition, seconds=20.0):
@@ -81,7 +80,7 @@ def awaited(condition, seconds=20.0):
 
 
 def test_a_terminal_shows_one_bar_with_words_and_nothing_stays(terminal):
-    with watched("outer"), watched("inner"):
+    with redirect_stderr(terminal), watched("outer"), watched("inner"):
         assert awaited(lambda: "outer" in terminal.getvalue())  # while nothing is told yet
         say("round 3")
         assert awaited(lambda: "outer: round 3" in terminal.getvalue())
@@ -91,25 +90,25 @@ def test_a_terminal_shows_one_bar_with_words_and_nothing_stays(terminal):
 
 def test_what_is_quick_shows_nothing(terminal, monkeypatch):
     monkeypatch.setattr(progress, "DELAY", 60.0)
-    halves()
+    with redirect_stderr(terminal):
+        halves()
     assert terminal.getvalue() == ""
 
 
 @pytest.mark.parametrize("silent", [False, None, lambda done: None])
 def test_no_bar_where_none_is_wanted_also_inside(terminal, silent):
-    with watched("outer", silent):
+    with redirect_stderr(terminal), watched("outer", silent):
         assert progress._place() is progress.TerminalBar
         with watched("inner"):
             assert not awaited(lambda: terminal.getvalue() != "", 0.3)
 
 
-def test_no_bar_outside_a_terminal_and_in_threads(terminal, monkeypatch):
-    with ThreadPoolExecutor(1) as pool:
+def test_no_bar_outside_a_terminal_and_in_threads(terminal):
+    with redirect_stderr(terminal), ThreadPoolExecutor(1) as pool:
         assert pool.submit(progress._place).result() is None
-    monkeypatch.setattr(sys, "stderr", io.StringIO())
-    assert progress._place() is None
-    monkeypatch.setattr(sys, "stderr", None)
-    assert progress._place() is None
+    for elsewhere in (io.StringIO(), None):
+        with redirect_stderr(elsewhere):
+            assert progress._place() is None
 
 
 class ZMQInteractiveShell:

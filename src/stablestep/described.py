@@ -30,10 +30,12 @@ class Described(eqx.Module):
         held = parameters(self)
         if held.keys() != written.keys():
             return None  # and what it keeps is shown
-        shown = [
-            _argument(written[name], value, settings) for name, value in held.items() if not self._usual(name, value)
-        ]
-        return _bracketed(self, [doc for docs in shown for doc in docs], settings)
+        arguments, bare = [], True
+        for name, value in held.items():
+            if not self._usual(name, value):
+                bare = bare and _bare(written[name], value)
+                arguments += _argument(written[name], value, bare, settings)
+        return _bracketed(self, arguments, settings)
 
     def _usual(self, name: str, value: Any) -> bool:
         """Whether the call says the same without this argument."""
@@ -83,13 +85,17 @@ def _bracketed(made: Any, arguments: list[wl.AbstractDoc], settings: dict[str, A
     return wl.bracketed(wl.TextDoc(f"{type(made).__name__}("), arguments, wl.comma, wl.TextDoc(")"), settings["indent"])
 
 
-def _argument(parameter: inspect.Parameter, value: Any, settings: dict[str, Any]) -> list[wl.AbstractDoc]:
-    """One argument as it is written: parts, arrays and functions that must be given stand without their name."""
+def _bare(parameter: inspect.Parameter, value: Any) -> bool:
+    """Whether an argument stands without its name: parts, arrays and functions that must be given do, numbers do not."""
+    given = parameter.kind is parameter.VAR_POSITIONAL or parameter.default is parameter.empty
+    return given and (value is None or callable(value) or isinstance(value, eqx.Module | tuple) or np.ndim(value) > 0)
+
+
+def _argument(parameter: inspect.Parameter, value: Any, bare: bool, settings: dict[str, Any]) -> list[wl.AbstractDoc]:
     if parameter.kind is parameter.VAR_POSITIONAL:
         return _listed(value, settings)
     doc = _value(value, settings)
-    bare = parameter.default is parameter.empty and not isinstance(value, _PLAIN)
-    return [doc if bare and parameter.kind is not parameter.KEYWORD_ONLY else wl.TextDoc(f"{parameter.name}=") + doc]
+    return [doc if bare else wl.TextDoc(f"{parameter.name}=") + doc]
 
 
 def _listed(values: Any, settings: dict[str, Any]) -> list[wl.AbstractDoc]:

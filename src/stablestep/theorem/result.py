@@ -2,7 +2,7 @@
 
 import abc
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -37,15 +37,21 @@ class Result(abc.ABC):
     """
 
     name: str
-    aliases: tuple[str, ...] = field(repr=False)
+    aliases: tuple[str, ...]
     reference: str
     method: str
     sde: str
-    memories: tuple[str, ...] = field(default=(), repr=False)
-    needs: str | None = field(default=None, repr=False)
-    normalized: bool = field(default=False, repr=False)
-    clips: bool = field(default=False, repr=False)
-    forms: tuple[str, ...] = field(default=FORMS, repr=False)
+    memories: tuple[str, ...] = ()
+    needs: str | None = None
+    normalized: bool = False
+    clips: bool = False
+    forms: tuple[str, ...] = FORMS
+
+    def __init_subclass__(cls) -> None:
+        cls.__repr__ = Result.__repr__  # or a dataclass makes its own
+
+    def __repr__(self) -> str:
+        return f"<{self.name}: {self.method} {self.model} ({self.reference})>"
 
     @abc.abstractmethod
     def assumptions(self, c: Constants, **options) -> tuple[Hypothesis, ...]:
