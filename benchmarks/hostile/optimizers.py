@@ -6,16 +6,14 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from benchmarks.frontier.optimizers import Pair
+import stablestep.torch as sst
 
 
 def muon(model: nn.Module, lr: float) -> Optimizer:
     """torch's Muon for matrices, AdamW for all else."""
-    kinds = {"Muon": [], "AdamW": []}
-    for parameter in model.parameters():
-        kinds["Muon" if parameter.ndim == 2 else "AdamW"].append(parameter)
-    matrices, others = ([{"kind": kind, "params": params}] for kind, params in kinds.items())
-    return Pair(
+    matrices = [parameter for parameter in model.parameters() if parameter.ndim == 2]
+    others = [parameter for parameter in model.parameters() if parameter.ndim != 2]
+    return sst.ChainedOptimizer(
         torch.optim.Muon(matrices, lr=lr, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(others, lr=lr, weight_decay=0.0),
     )
