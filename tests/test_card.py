@@ -2,9 +2,11 @@
 
 import math
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from stablestep import estimate
 from stablestep.card import WIDTH, Card
 from stablestep.compressor import EF21, RandomSparsification, Sign, TopK
 from stablestep.noise import Gaussian, StudentT
@@ -16,6 +18,13 @@ from stablestep.theorem import Constants, covered, results
 
 MASKED = Agents(16, Gaussian(sigma1=0.1), RandomSparsification(omega=8))
 MANY = Setup(Quartic(1000), MASKED, Agents(4, Gaussian(sigma1=0.3), RandomSparsification(omega=2)))
+DRAWS = list(np.random.default_rng(0).normal(size=(16, 3)))
+
+
+def bowl(w, x):
+    return jnp.sum((w - x) ** 2)
+
+
 SHOWN = {
     "advice": lambda: advise(MANY, x0=0.5),
     "advice of signs": lambda: advise(Setup(Quartic(4), Agents(2, StudentT(df=1), Sign())), x0=0.5),
@@ -23,6 +32,10 @@ SHOWN = {
     "practice": lambda: advise(MANY, x0=0.5).practice,
     "critical step": lambda: critical_step(Setup(Quadratic([1.0, 4.0]), Agents(1)), x0=1.0, method="moments"),
     "covered": lambda: covered(Setup(Quadratic([1.0, 4.0]), MASKED), gradient_norm=1.0),
+    "survey": lambda: estimate.survey(bowl, np.ones(3), DRAWS, agents=8, points=6),
+    "survey of clients": lambda: estimate.survey(
+        bowl, np.ones(3), DRAWS, points=6, clients=[0, 1] * 8, compressor=TopK(k=1)
+    ),
     "constants": lambda: covered(Setup(Quadratic([1.0, 4.0]), MASKED), gradient_norm=1.0).constants,
 }
 
