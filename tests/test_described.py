@@ -65,7 +65,9 @@ def test_a_function_is_shown_by_its_name():
 def test_no_argument_without_its_name_follows_one_with_it():
     mixed = Mixture([Quartic(1), Quadratic([2.0])], weights=[0.5, 0.5])
     assert repr(mixed) == "Mixture((Quartic(dim=1), Quadratic([2.0])), [0.5, 0.5])"
-    assert repr(FiniteSum(lambda x, row: bowl(x - row), np.ones((2, 1)), dim=1)).endswith("[[1.0], [1.0]], dim=1)")
+    assert describe(FiniteSum(lambda x, row: bowl(x - row), np.ones((2, 1)), dim=1)).endswith(
+        ">, [[1.0], [1.0]], dim=1)"
+    )
 
 
 def test_many_numbers_and_many_groups_fit_a_screen():
