@@ -8,7 +8,7 @@ SHAPES := stablestep,tests.shapes.typechecked
 QUICK_FLAG := $(if $(filter-out 0 no false,$(QUICK)),--quick)
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test native lint format bench link frontier edges hostile wheel clean
+.PHONY: help reproduce test native lint format bench link frontier edges hostile wheel lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "  %-16s %s\n", $$1, $$2 }'
@@ -58,6 +58,15 @@ wheel: $(VENV)/.developed ## build dist/*.whl and install it into an environment
 	@build/wheel/bin/stablestep --version
 	@ls dist
 
+lock: ## pin the newest versions of what development needs, in constraints.txt
+	@rm -rf build/lock
+	@$(PYTHON) -m venv build/lock
+	@build/lock/bin/python -c '$(GROUP)' > build/lock/development.txt
+	@build/lock/bin/python -m pip -qq --disable-pip-version-check install . --requirement build/lock/development.txt
+	@sed -n '/^#/p' constraints.txt > build/lock/constraints.txt
+	@build/lock/bin/python -m pip freeze --exclude stablestep >> build/lock/constraints.txt
+	@mv build/lock/constraints.txt constraints.txt
+
 clean: ## remove everything the other targets made
 	rm -rf native/src/stablestep_native/*.so native/src/stablestep_native/builds.json
 	rm -rf $(VENV) build dist reproduction .pytest_cache .ruff_cache .import_linter_cache
@@ -67,16 +76,20 @@ $(VENV)/bin/python:
 	  + sys.version.split()[0] + ": make PYTHON=/path/to/python3.11 ...")'
 	@$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing stablestep into $(VENV) (once)"
-	@$(PIP) install --editable .
+	@$(PIP) install --constraint constraints.txt --editable .
 	@touch $@
 
+# Every pip installs this; only pip 25.1 and newer know groups themselves.
+GROUP := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"], sep="\n")
+
 # The exact version, so that pip does not look for a newer build with several GB of GPU packages.
-$(VENV)/.developed: pyproject.toml | $(VENV)/bin/python
+$(VENV)/.developed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing stablestep, its development tools and PyTorch into $(VENV) (once)"
-	@$(PIP) install torch==2.13.0
-	@$(PIP) install --editable '.[dev]'
+	@$(PIP) install --constraint constraints.txt torch==2.13.0
+	@$(VENV)/bin/python -c '$(GROUP)' > $(VENV)/development.txt
+	@$(PIP) install --constraint constraints.txt --editable . --requirement $(VENV)/development.txt
 	@touch $(VENV)/.installed $@
 
 $(VENV)/.native: native/pyproject.toml native/hatch_build.py $(wildcard native/src/stablestep_native/*.py native/src/stablestep_native/*.cc) | $(VENV)/.developed

@@ -38,6 +38,9 @@ def diverging(at, steps=12):
 def grid(**values):
     (name,) = values
     results = [diverging(3), result(np.geomspace(1, 0.1, 12))]
+    if name == "eta":  # as simulate returns it: each η has its own times
+        apart = xr.concat([one.drop_vars("time") for one in results], xr.DataArray(values[name], dims=name, name=name))
+        return apart.assign_coords(time=((name, "time"), np.outer(values[name], np.arange(12))))
     return xr.concat(results, xr.DataArray(values[name], dims=name, name=name))
 
 
@@ -268,3 +271,41 @@ def test_no_graphical_backend_and_no_global_figure():
 @pytest.mark.parametrize(("fraction", "text"), [(0.0, "0 %"), (1.0, "100 %"), (0.5, "50.0 %"), (0.001, "0.10 %")])
 def test_percent(fraction, text):
     assert plot.percent(fraction) == text
+
+
+def many(count):
+    return xr.concat([result([2.0, 1.0])] * count, xr.DataArray(np.arange(count), dims="omega", name="omega"))
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.0])
+def test_a_legend_of_twenty_lines_stands_beside_the_axes_and_inside_the_figure(fraction):
+    twenty = many(20)
+    twenty["diverged"][:] = fraction  # with more to say of each line
+    for ax in (plot.loss(twenty), plot.diverged(twenty)):
+        box = drawn(ax)
+        assert len(legend(ax)) == 20 and ax.get_legend()._ncols == 1
+        assert box.x0 >= ax.get_window_extent().x1 and ax.get_window_extent().width >= 0.4 * 5.4 * ax.figure.dpi
+        assert ax.figure.bbox.x0 <= box.x0 and box.x1 <= ax.figure.bbox.x1 and box.y0 >= ax.figure.bbox.y0
+
+
+def drawn(ax):
+    ax.figure.draw_without_rendering()
+    return ax.get_legend().get_window_extent()
+
+
+def test_a_legend_of_fifty_lines_has_columns():
+    assert plot.loss(many(50)).get_legend()._ncols == 3
+
+
+def test_a_figure_of_ones_own_does_not_grow():
+    figure, (left, _) = plot.panels(1, 2)
+    plot.loss(many(20), left)
+    assert figure.get_size_inches().tolist() == [10.8, 3.7]
+
+
+@pytest.mark.parametrize("count", [3, 7, 20])
+def test_no_two_lines_of_a_comparison_share_a_colour(count):
+    ax = plot.compare({str(number): result([2.0, 1.0]) for number in range(count)})
+    assert len({str(line.get_color()) for line in ax.lines}) == count
+    ax = plot.lines([1, 2], {str(number): [1, 2] for number in range(count)}, ordered=False)
+    assert len({str(line.get_color()) for line in ax.lines}) == count

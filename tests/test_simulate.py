@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import xarray as xr
 
 from stablestep.compressor import RandK, RandomSparsification, Sign, TernGrad
 from stablestep.errors import InvalidInput
@@ -429,6 +430,23 @@ def test_a_grid_of_several_parameters():
     single = run(Setup(QUADRATIC, Agents(2, StudentT(5.0, 0.1), Sign())), Constant(0.05), runs=6)
     np.testing.assert_allclose(found.loss_mean.sel(df=5.0, eta=0.05, scale=0.1), single.loss_mean, rtol=1e-12)
     assert found.iteration.dims == ("time",)
+
+
+def test_time_is_time_along_a_grid_of_eta(tmp_path):
+    found = run(grid={"sigma0": [0.1, 0.2], "eta": [0.1, 0.05]})
+    assert found.time.dims == ("eta", "time") and found.time.attrs["long_name"] == "t = kη"
+    np.testing.assert_allclose(found.time, np.outer([0.1, 0.05], found.iteration))
+    np.testing.assert_array_equal(found.sel(eta=0.05).time, run(schedule=Constant(0.05)).time)
+    found.to_netcdf(tmp_path / "result.nc", engine="h5netcdf")
+    with xr.open_dataset(tmp_path / "result.nc", engine="h5netcdf") as again:
+        xr.testing.assert_identical(again.time.load(), found.time)
+
+
+def test_time_is_an_index_where_eta_is_the_same():
+    for grid in ({"sigma0": [0.1, 0.2]}, {"eta": [0.1]}, {"schedule.eta": [0.1], "sigma0": [0.1, 0.2]}):
+        found = run(grid=grid)
+        assert found.time.dims == ("time",) and "time" in found.indexes
+        np.testing.assert_array_equal(found.time, run().time)
 
 
 def test_an_eta_grid_with_a_polynomial_schedule():

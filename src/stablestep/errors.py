@@ -1,7 +1,7 @@
 """What a user is told when an input cannot be right, and the checks that say it: the words of every refusal, once."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any, TypeVar
@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 T = TypeVar("T")
+Numbers = float | Sequence[float] | Sequence[Sequence[float]] | np.ndarray  # what a user gives for an array
 FORMS = ("corrected", "printed")  # of every formula that the papers print differently
 _MOST = 2**31 - 1  # of a count: what a 32-bit index can address
 _SEEDS = 2**64  # a stream has a key of 64 bits
@@ -200,4 +201,10 @@ def checked(check: Callable[..., T], name: str, **limits: Any) -> Callable[[Any]
     >>> checked(whole, "levels", least=2)(3)
     3
     """
-    return lambda value: check(name, value, **limits)
+
+    def convert(value):
+        return check(name, value, **limits)
+
+    # For the signature of the class: what comes out is what should go in.
+    convert.__annotations__["value"] = limits.get("kind", check.__annotations__.get("return", Any))
+    return convert

@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from stablestep.described import describe
 from stablestep.errors import instance, listed, nearest, positive, require, whole
-from stablestep.record import describe, provenance, recorded
+from stablestep.progress import Watched, watched
+from stablestep.record import provenance, recorded
 from stablestep.schedule import Schedule
 from stablestep.sde import integrate, model
 from stablestep.sde.memory import linear_memory
@@ -34,6 +36,7 @@ def compare(
     record=None,
     radius: float | None = None,
     dtype: str = "float32",
+    progress: Watched = True,
 ) -> xr.Dataset:
     """The mean loss of the optimizer and of continuous models at the same times, and where they differ.
 
@@ -44,7 +47,7 @@ def compare(
         models: names as in `sde.model`; a memory's models start where `integrate` starts them by default.
         time: the horizon; t = kη (with a linear memory kη_e).
         substeps: how many dt make one iteration. One makes the first-order model the optimizer with Gaussian messages, and proves nothing.
-        form, record, radius, dtype: as in `sde.model` and `simulate`.
+        form, record, radius, dtype, progress: as in `sde.model` and `simulate`.
 
     Returns:
         A Dataset over (model, time): `loss_discrete`, `loss_model`, `gap`, `monte_carlo_error` (the half width from sampling alone),
@@ -70,18 +73,21 @@ def compare(
     steps = max(1, round(time / tick))
     marks = recorded(steps, record)
     common: dict[str, Any] = dict(x0=x0, runs=runs, radius=radius, dtype=dtype)
-    discrete = simulate(setup, schedule=schedule, steps=steps, record=marks, seed=seed, **common)
-    discrete = discrete.assign_coords(time=discrete.iteration.values * tick)
-    start = float(discrete.gradient_norm_mean[0])
+    with watched("comparing", progress) as told:
+        told.part(0.0, 1 / (1 + len(models)))
+        discrete = simulate(setup, schedule=schedule, steps=steps, record=marks, seed=seed, **common)
+        discrete = discrete.assign_coords(time=discrete.iteration.values * tick)
+        start = float(discrete.gradient_norm_mean[0])
 
-    def row(name: str, own: int) -> xr.Dataset:
-        built = model(setup, name, schedule, form=form, gradient_norm=start)
-        own_tick = float(built.tick)
-        times = dict(time=steps * own_tick, dt=own_tick / substeps, record=marks * substeps)
-        path = integrate(built, **times, seed=own, **common)
-        return _row(path.isel(time=np.isin(path.iteration.values.round(6), marks)), discrete)
+        def row(place: int, name: str) -> xr.Dataset:
+            told.part(place / (1 + len(models)), (place + 1) / (1 + len(models)))
+            built = model(setup, name, schedule, form=form, gradient_norm=start)
+            own_tick = float(built.tick)
+            times = dict(time=steps * own_tick, dt=own_tick / substeps, record=marks * substeps)
+            path = integrate(built, **times, seed=seed + place, **common)
+            return _row(path.isel(time=np.isin(path.iteration.values.round(6), marks)), discrete)
 
-    rows = [row(name, seed + 1 + index) for index, name in enumerate(models)]
+        rows = [row(place, name) for place, name in enumerate(models, start=1)]
     table = xr.concat(rows, xr.DataArray(models, dims="model", name="model"))
     described: dict[str, Any] = dict(setup=describe(setup), schedule=describe(schedule), form=form, steps=steps)
     return table.assign_attrs(provenance(**described, seed=seed, runs=runs, substeps=substeps))

@@ -10,6 +10,7 @@ import xarray as xr
 from stablestep.compare.recursion import second_moments
 from stablestep.compare.scaling import largest, order_table, require_etas
 from stablestep.errors import instance, positive, require, shown
+from stablestep.progress import watched
 from stablestep.record import cast, working_dtype
 from stablestep.record import start as start_points
 from stablestep.schedule import Constant
@@ -65,7 +66,11 @@ def quadratic_order(
         given = setup(eta) if callable(setup) and not isinstance(setup, Setup) else setup
         return instance("setup", given, Setup, "Setup(problem, Agents(4)), or a function that gives one for an eta")
 
-    error = np.array([_sup_error(made(eta), kind, eta, x0, time, start) for eta in steps])
+    error = np.zeros(len(steps))
+    with watched("order on a quadratic") as told:
+        for number, eta in enumerate(steps):
+            error[number] = _sup_error(made(eta), kind, eta, x0, time, start)
+            told((number + 1) / len(steps))
     return order_table(etas, error, np.zeros_like(error), model=kind, time=time)
 
 

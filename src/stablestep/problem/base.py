@@ -3,7 +3,6 @@
 import math
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -11,13 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
+from stablestep.described import Described
 from stablestep.errors import InvalidInput, at_least_zero, is_number, require, shown
 
 Vector = Float[Array, " d"]
 Scalar = Float[Array, ""]
 
 
-class Problem(eqx.Module):
+class Problem(Described):
     """A function f to minimize, with what theorems need to know about it.
 
     A subclass gives `dim` and `value`; everything else has a default: derivatives by automatic differentiation,
@@ -31,7 +31,6 @@ class Problem(eqx.Module):
     1.0
     """
 
-    stored: ClassVar[dict[str, str]] = {}  # constructor arguments kept under another name
     dim: eqx.AbstractVar[int]
 
     @abstractmethod

@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import wadler_lindig as wl
 from jaxtyping import PyTree
 
 from stablestep.errors import InvalidInput, require, shown, whole
@@ -50,7 +51,7 @@ class Function(Problem):
 
     def __init__(
         self,
-        f: Callable[[Vector], Scalar],
+        f: Callable,
         dim: int,
         minimum: float | None = None,
         smoothness: Callable[[float], float] | None = None,
@@ -111,7 +112,7 @@ class FiniteSum(SumProblem):
     dim: int = eqx.field(static=True)
     known_minimum: float | None = eqx.field(static=True)
 
-    def __init__(self, f: Callable[[Vector, PyTree], Scalar], data: PyTree, dim: int, minimum: float | None = None):
+    def __init__(self, f: Callable, data: PyTree, dim: int, minimum: float | None = None):
         _require_function("FiniteSum", f)
         self.dim = whole("FiniteSum: dim", dim)
         self.data = jax.tree.map(np.asarray, data)
@@ -140,6 +141,9 @@ class Plain(eqx.Module):
 
     def __call__(self, *arguments):
         return self.function(*arguments)
+
+    def __pdoc__(self, **settings: Any) -> wl.AbstractDoc:
+        return wl.pdoc(self.function, **settings)
 
 
 def as_module(function: Any) -> Any:

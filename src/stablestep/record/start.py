@@ -136,11 +136,6 @@ def ball_radius(radius, points: Float[Array, "runs d"]) -> float:
     return float(radius)
 
 
-def describe(part) -> str:
-    """A module in one line, for provenance."""
-    return eqx.tree_pformat(part, short_arrays=True, width=10_000)
-
-
 def describe_start(x0) -> str:
     """A start in a few words."""
     if callable(x0):

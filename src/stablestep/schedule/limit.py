@@ -47,7 +47,15 @@ class StepLimit(Schedule):
     form: str = eqx.field(static=True)
 
     def __init__(
-        self, result, eta, epsilon=0.5, L1=None, power=0.0, constants=None, expectation=False, form="corrected"
+        self,
+        result: str,
+        eta: float,
+        epsilon: float = 0.5,
+        L1: float | None = None,
+        power: float = 0.0,
+        constants: Constants | None = None,
+        expectation: bool = False,
+        form: str = "corrected",
     ):
         self.result = find_result(result).name
         self.eta = positive("eta", eta)

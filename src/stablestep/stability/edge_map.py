@@ -8,9 +8,9 @@ from os import PathLike
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
-from numpy.typing import ArrayLike
 
-from stablestep.errors import InvalidInput, instance, listed, nearest, require, shown, whole
+from stablestep.errors import InvalidInput, Numbers, instance, listed, nearest, require, shown, whole
+from stablestep.progress import Watched, watched
 from stablestep.setup import Setup
 from stablestep.stability.critical import METHODS
 from stablestep.stability.members import Runner
@@ -25,7 +25,7 @@ def edge_map(
     setup: Setup,
     *,
     x0,
-    eta: ArrayLike,
+    eta: Numbers,
     steps: int = 100,
     runs: int = 32,
     seed: int = 0,
@@ -33,6 +33,7 @@ def edge_map(
     blown: float = BLOWN,
     store: str | PathLike | None = None,
     executor: Executor | None = None,
+    progress: Watched = True,
     **parameter: Sequence,
 ) -> xr.Dataset:
     """The fraction of runs that blow up, or end above f(x0), over the step and one parameter of the setup, or x0 itself.
@@ -42,7 +43,7 @@ def edge_map(
         eta: constant steps.
         steps, runs: of each point of the map.
         blown: a run whose f − f* passes this many times its start (1000) has blown up; ∞ for no such threshold.
-        store, executor: as of `sweep`: a folder that keeps what is finished, and what computes.
+        store, executor, progress: as of `sweep`: a folder that keeps what is finished, what computes, and who is told how far it is.
         parameter: one name and its values, such as omega=[1, 2, 4], count=[1, 4, 16], sigma1=… or df=….
         lines: predictors whose step is computed at each value; NaN where one does not apply.
 
@@ -69,7 +70,8 @@ def edge_map(
         require(line in METHODS, f'there is no method "{line}" to draw. {nearest(str(line), METHODS)}')
     options = {"etas": etas, "steps": steps, "runs": runs, "seed": seed, "lines": tuple(lines), "blown": blown}
     start = {} if name == "x0" else {"x0": x0}
-    found = sweep(_row, setup, {name: values}, store=store, executor=executor, progress=False, **start, **options)
+    with watched("edge map", progress):
+        found = sweep(_row, setup, {name: values}, store=store, executor=executor, **start, **options)
     if "failure" in found:
         raise InvalidInput(next(words for words in found["failure"].values.tolist() if words))
     attributes = {"edge": edge_of(blown=blown), "steps": steps, "runs": runs, "seed": seed}

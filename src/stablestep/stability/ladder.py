@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from scipy.special import log_expit
 
 from stablestep.errors import positive, whole
+from stablestep.progress import say
 from stablestep.stability.start_point import CriticalStep, never, sharpness, symmetric
 
 TOLERANCE = 0.03
@@ -99,6 +100,7 @@ class _Ladder:
             placed = self._placed(centre, reach)
             ended = self.runner(np.exp(placed), length, self.batch)
             self.batch, self.cost = self.batch + 1, self.cost + ended.steps
+            say(f"round {self.batch}, {length} steps each")
             logs, ups = np.append(logs, placed), np.append(ups, ended.up)
             if (outside := self._outside(logs, ups)) is not None:
                 moves += 1

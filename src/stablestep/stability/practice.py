@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stablestep.card import Card, Shown
 from stablestep.compressor import EF21, ErrorFeedback, LocalClip, Momentum, Sign
 from stablestep.noise.student import slope
 from stablestep.setup import Setup
@@ -15,8 +16,8 @@ DIVERGES = "it diverges"
 YES = "yes, as 1/(L0 + L1‖∇f‖)"
 
 
-@dataclass(frozen=True)
-class Practice:
+@dataclass(frozen=True, repr=False)
+class Practice(Shown):
     """One row of theory2 section 7, for a setup.
 
     Attributes:
@@ -47,6 +48,10 @@ class Practice:
     @property
     def _when(self) -> str:
         return "In the long run" if self.low == math.inf else "Above that step"
+
+    @property
+    def _card(self) -> Card:
+        return Card(self.method, lines=tuple(self.sentences))
 
     @property
     def _critical(self) -> str:

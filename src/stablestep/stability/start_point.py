@@ -10,6 +10,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Float
 
+from stablestep.card import Card, Shown, number
 from stablestep.errors import instance, is_number, require, seed_of, shown
 from stablestep.message import Law, law
 from stablestep.problem import Problem
@@ -20,8 +21,8 @@ from stablestep.stream import Family, Stream
 BLOWN = 1000.0  # a run whose f − f* passes this many times its start has blown up, unless said otherwise
 
 
-@dataclass(frozen=True)
-class CriticalStep:
+@dataclass(frozen=True, repr=False)
+class CriticalStep(Shown):
     """A critical step h = ηη_t, found in one of several ways.
 
     Attributes:
@@ -48,6 +49,17 @@ class CriticalStep:
     definition: str
     cost: int
     details: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def _card(self) -> Card:
+        interval = "" if self.low == self.high else f", interval {number(self.low)} – {number(self.high)}"
+        details = tuple(
+            (name, number(value) if is_number(value) else str(value))
+            for name, value in self.details.items()
+            if not isinstance(value, dict)
+        )
+        lines = (f"{self.method}: {self.definition}", f"cost: {self.cost} steps of one run")
+        return Card(f"critical step {number(self.step)}{interval} ({self.status})", rows=details, lines=lines)
 
 
 SHARP = 1.25  # η90/η10 up to which an edge is called sharp

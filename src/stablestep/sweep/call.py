@@ -1,8 +1,7 @@
 """`sweep`: a function of a setup over many points, kept in a store."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,9 @@ from typing import Any
 import jax
 import xarray as xr
 
+from stablestep.described import describe
 from stablestep.errors import require, shown
-from stablestep.record import describe
+from stablestep.progress import Watched, watched
 from stablestep.setup import Setup
 from stablestep.sweep.compute import compute, runner_of
 from stablestep.sweep.digest import digest
@@ -22,8 +22,6 @@ from stablestep.sweep.run import Serial
 from stablestep.sweep.store import Folder, Memory
 from stablestep.sweep.task import Work, versions
 from stablestep.sweep.workers import processes
-
-Watched = bool | Callable[[float], None] | None
 
 
 class Sweep:
@@ -58,7 +56,7 @@ class Sweep:
             store: a folder, made where it is missing; with None nothing is kept.
             executor: of `concurrent.futures`: `sweep.processes(4)`, Dask's `Client(…).get_executor()`, MPI's …; by default this process
                 computes one point after another.
-            progress: a bar on a terminal, or a function of the finished fraction.
+            progress: a bar in a terminal or a notebook, or a function of the finished fraction.
             arguments: of the function, the same at all points.
 
         Returns:
@@ -90,7 +88,7 @@ class Sweep:
             place.open({**work.versions, **identity})
         facts = _facts(work, points)
         place.describe(digest(facts, keys).hex()[:12], facts, keys)
-        with _watching(progress) as told:
+        with watched("sweeping", progress) as told:
             compute(runner, place, points, keys, told)
         return _merged(place, facts, keys)
 
@@ -166,29 +164,6 @@ def _merged(place: Store, facts: Mapping[str, Any], keys: list[str]) -> xr.Datas
     cells = Cells(place, keys, tuple(facts["dims"]), tuple(facts["shape"]), own)
     count = sum(key in own for key in keys)
     return merged(cells, facts["labels"], {**facts["attributes"], "points": len(keys), "finished": count})
-
-
-@contextmanager
-def _watching(progress: Any) -> Iterator[Callable[[float], None]]:
-    """What is told the finished fraction."""
-    require(
-        isinstance(progress, bool) or progress is None or callable(progress),
-        f"progress is {shown(progress)}, but must be True, False or a function of the finished fraction.",
-    )
-    if callable(progress) or not progress:
-        yield progress if callable(progress) else _unseen  # pyright: ignore[reportReturnType]
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
-        task = bars.add_task("sweeping", total=1.0)
-        yield lambda done: bars.update(task, completed=done)
-
-
-def _unseen(done: float) -> None:
-    """A progress that nobody watches."""
 
 
 sweep = Sweep()

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from stablestep.card import Card, Shown, number
 from stablestep.errors import InvalidInput, instance
 from stablestep.setup import Setup
 from stablestep.theorem.catalogue import results
@@ -50,13 +51,18 @@ def _rank(one: Result, c: Constants) -> tuple[bool, bool, bool, int]:
     return not one.concerns(c), unknown, one.method != c.method, order.index(one.sde)
 
 
-@dataclass(frozen=True)
-class Covered:
+@dataclass(frozen=True, repr=False)
+class Covered(Shown):
     """A result that covers a setup, the constants it was asked with, and the largest step ηη_t of the method itself (ε → 1)."""
 
     result: Result
     constants: Constants
     step: float
+
+    @property
+    def _card(self) -> Card:
+        lines = self.result.reference, f"{self.result.method}, {self.result.model}", repr(self.constants)
+        return Card(f"{self.result.name} allows steps up to {number(self.step)}", lines=lines)
 
 
 def covered(
