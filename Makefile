@@ -8,7 +8,7 @@ SHAPES := stablestep,tests.shapes.typechecked
 QUICK_FLAG := $(if $(filter-out 0 no false,$(QUICK)),--quick)
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test native lint format bench link frontier edges hostile wheel clean
+.PHONY: help reproduce test docs native lint format bench link frontier edges hostile wheel clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "  %-16s %s\n", $$1, $$2 }'
@@ -20,6 +20,10 @@ test: lint ## lint, check types and import order, run the tests
 	@STABLESTEP_NATIVE=0 $(VENV)/bin/python -m pytest -n 2 --dist worksteal tests
 	@STABLESTEP_NATIVE=0 $(VENV)/bin/python -m pytest -n 2 --dist worksteal --jaxtyping-packages=$(SHAPES) \
 	  src tests/test_instances.py tests/test_setup.py
+
+docs: $(VENV)/.documented ## build the documentation into build/docs and run its tutorials; warnings are errors
+	@$(VENV)/bin/python -m sphinx -W --keep-going -q -b html -d build/doctrees docs build/docs
+	@echo build/docs/index.html
 
 native: $(VENV)/.native ## build the CPU kernels in C++ (with g++) into .venv, test what they are used for
 	@STABLESTEP_NATIVE=1 $(VENV)/bin/python -m pytest -n 2 --dist worksteal tests/test_native.py tests/test_message.py \
@@ -60,7 +64,7 @@ wheel: $(VENV)/.developed ## build dist/*.whl and install it into an environment
 
 clean: ## remove everything the other targets made
 	rm -rf native/src/stablestep_native/*.so native/src/stablestep_native/builds.json
-	rm -rf $(VENV) build dist reproduction .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) build dist reproduction docs/generated .pytest_cache .ruff_cache .import_linter_cache
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "stablestep needs Python 3.11 or newer; this is " \
@@ -83,6 +87,12 @@ $(VENV)/.native: native/pyproject.toml native/hatch_build.py $(wildcard native/s
 	@echo "Building stablestep-native into $(VENV) (once)"
 	@$(PIP) install 'hatchling>=1.27'
 	@$(PIP) install --no-build-isolation --no-deps --force-reinstall ./native
+	@touch $@
+
+# The tutorials need PyTorch too.
+$(VENV)/.documented: pyproject.toml | $(VENV)/.developed
+	@echo "Installing Sphinx and what runs notebooks into $(VENV) for the documentation (once)"
+	@$(PIP) install --editable '.[docs]'
 	@touch $@
 
 # torchsde takes the PyTorch it finds.
