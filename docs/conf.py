@@ -64,7 +64,7 @@ nb_execution_cache_path = str(KEPT / "notebooks")
 
 # The API, from docstrings: plain sentences with mathematics in them, not reStructuredText.
 default_role = "code"
-autodoc_default_options = {"members": True, "imported-members": True, "member-order": "groupwise"}
+autodoc_default_options = {"members": True, "member-order": "groupwise"}
 autodoc_inherit_docstrings = False
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
@@ -77,17 +77,21 @@ napoleon_custom_sections = [("Args", "params_style"), ("Attributes", "params_sty
 toc_object_entries_show_parents = "hide"
 
 _CODE = re.compile(r"(``.*?``|`[^`]+`)")
-_MARKUP = re.compile(r"([*|]|(?<=\w)_(?!\w))")
+_MARKS = re.compile(r"([*|]|(?<=\w)_(?!\w))")
 _NUMBERED = re.compile(r"^(\s*(?:[\w ,]+: )?\w)\.(?=\s|$)")
+_LINE = re.compile(r"(\s*(?:[*-] )?)(.*)")
 
 
 def plain(app, what, name, thing, options, lines):
     """What reStructuredText would take for its own marks, |x| and x_ and a line that starts with "d.", stays what it is."""
+    example = False
     for index, line in enumerate(lines):
-        if not line.lstrip().startswith((">>>", "...", "* ", "- ")):
-            parts = _CODE.split(line)
-            parts[::2] = [_MARKUP.sub(r"\\\1", part) for part in parts[::2]]
-            lines[index] = _NUMBERED.sub(r"\1\\.", "".join(parts))
+        example = line.lstrip().startswith(">>>") or (example and bool(line.strip()))
+        if not example:
+            bullet, words = _LINE.fullmatch(line).groups()
+            parts = _CODE.split(words)
+            parts[::2] = [_MARKS.sub(r"\\\1", part) for part in parts[::2]]
+            lines[index] = _NUMBERED.sub(r"\1\\.", bullet + "".join(parts))
 
 
 def shapes(app, what, name, thing, options, signature, returned):
@@ -124,7 +128,8 @@ def point(app, docname, source):
         target = os.path.normpath(os.path.join(os.path.dirname(home), path))
         if target in ELSEWHERE:
             return f"]({up}{ELSEWHERE[target]}{anchor})"
-        return f"]({up}{target.removeprefix('docs/')}{anchor})" if target.startswith("docs/") else match[0]
+        page = target.startswith("docs/") and (ROOT / target).exists()
+        return f"]({up}{target.removeprefix('docs/')}{anchor})" if page else match[0]
 
     source[0] = re.sub(r"\]\((?!\w+:)([^)#\s]+)(#[^)]*)?\)", moved, source[0])
 

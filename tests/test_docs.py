@@ -30,8 +30,8 @@ PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 ALL = [*PAGES, *TUTORIALS, *sorted((DOCS / "api").glob("*.md")), ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 ALL += [ROOT / "benchmarks" / "README.md"]
 
-FENCE = re.compile(r"^```(.*)\n(.*?)^```", flags=re.M | re.S)
-PYTHON = re.compile(r"^(<!-- not run: .+ -->\n)?```python\n(.*?)^```", flags=re.M | re.S)
+FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```", flags=re.M | re.S)
+PYTHON = re.compile(r"^(<!-- not run: [^\n]+ -->\n)?```python\n(.*?)^```", flags=re.M | re.S)
 CELL = re.compile(r"^```\{code-cell\} python\n(.*?)^```", flags=re.M | re.S)
 LINK = re.compile(r"\]\((?!\w+:)([^)#\s]*)(?:#([^)\s]+))?\)")
 
@@ -54,6 +54,7 @@ def blocks(path):
 def given(tmp_path, monkeypatch):
     """The names that pages on training take for granted: a small model, in a group of one worker."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
     with torch.random.fork_rng(), jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
         torch.manual_seed(0)
         store = dist.FileStore(tempfile.mktemp(dir=tmp_path), 1)
@@ -133,8 +134,8 @@ def test_links_lead_somewhere(path):
 
 def test_a_link_that_leads_nowhere_is_found(tmp_path):
     page = tmp_path / "page.md"
-    page.write_text("# One & two\n[a](#one--two) [b](page.md#three) [c](none.md) [d](https://e.org/none)\n```\n[e](f)\n```\n")
-    assert list(broken(page)) == ["page.md#three", "none.md"]
+    page.write_text("# One & two\n[a](#one--two) [b](page.md#three) [c](none.md) [d](https://e.org/none)\n```\n[e](f)\n```\n[g](h)\n```\n```\n")
+    assert list(broken(page)) == ["page.md#three", "none.md", "h"]
 
 
 def commands(path):
