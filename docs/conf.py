@@ -3,7 +3,6 @@
 import hashlib
 import os
 import re
-import shutil
 import sys
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -100,10 +99,11 @@ def shapes(app, what, name, thing, options, signature, returned):
 
 
 def take_in(app):
-    """Pages from elsewhere in the repository, and the page to explore."""
+    """Pages from elsewhere in the repository, each under one title, and the page to explore."""
     for source, place in ELSEWHERE.items():
+        first, *rest = re.split(r"^# ", (ROOT / source).read_text(encoding="utf-8"), flags=re.M)[1:]
         (HERE / place).parent.mkdir(exist_ok=True)
-        shutil.copyfile(ROOT / source, HERE / place)
+        (HERE / place).write_text("# " + "## ".join([first, *rest]), encoding="utf-8")
     page = KEPT / "pages" / "explore.html"
     if not page.exists():
         page.write_text(explorer(), encoding="utf-8")

@@ -1,6 +1,6 @@
 """The documents: their Python runs, their links lead somewhere, their commands exist, and the API's pages name all that is public.
 
-A block of Python after a line `<!-- not run: why -->` is only compiled. The tutorials are run by `make docs`, which stops where a cell fails.
+A block of Python after a line `<!-- not run: why -->` is only compiled. `make docs` runs the tutorials, and stops where a cell fails.
 """
 
 import ast
@@ -78,7 +78,10 @@ def training():
 
     x, y = data[0]
     inner = torch.optim.SGD(ddp.parameters(), lr=0.1)
-    return dict(C=C, sst=sst, torch=torch, inner=inner, lr=1e-3, x=x, y=y, batches=data, **locals())
+    modules = dict(C=C, sst=sst, torch=torch)
+    return modules | dict(
+        model=model, ddp=ddp, loss_fn=loss_fn, inner=inner, lr=1e-3, data=data, batches=data, x=x, y=y
+    )
 
 
 @pytest.mark.parametrize("path", [path for path in PAGES if blocks(path)[0] and path.name != "extend.md"], ids=name)
@@ -134,7 +137,9 @@ def test_links_lead_somewhere(path):
 
 def test_a_link_that_leads_nowhere_is_found(tmp_path):
     page = tmp_path / "page.md"
-    page.write_text("# One & two\n[a](#one--two) [b](page.md#three) [c](none.md) [d](https://e.org/none)\n```\n[e](f)\n```\n[g](h)\n```\n```\n")
+    page.write_text(
+        "# One & two\n[a](#one--two) [b](page.md#three) [c](none.md) [d](https://e.org/none)\n```\n[e](f)\n```\n[g](h)\n```\n```\n"
+    )
     assert list(broken(page)) == ["page.md#three", "none.md", "h"]
 
 
@@ -165,7 +170,9 @@ def test_commands_exist():
 def documented():
     """The modules that the API's pages show, and the names that they show one by one."""
     text = "\n".join(read(path) for path in (DOCS / "api").glob("*.md"))
-    return set(re.findall(r"automodule:: (\S+)", text)), set(re.findall(r"auto(?:class|function|exception):: (\S+)", text))
+    return set(re.findall(r"automodule:: (\S+)", text)), set(
+        re.findall(r"auto(?:class|function|exception):: (\S+)", text)
+    )
 
 
 def test_the_api_names_all_that_is_public():
