@@ -3,24 +3,24 @@
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import equinox as eqx
 import numpy as np
-import xarray as xr
 from jaxtyping import Int
 
 from stablestep.errors import instance, require, shown
+from stablestep.later import Later
 from stablestep.method import method
-from stablestep.norms import norm
-from stablestep.record import Run, cast, dataset, describe, provenance, recorded, working_dtype
+from stablestep.record import Run, cast, dataset, describe, look_at, provenance, recorded, working_dtype
 from stablestep.schedule import Schedule
 from stablestep.setup import Setup
 from stablestep.vary import vary_with
 
-
-@eqx.filter_jit
-def _first_gradient_norm(problem, point):
-    return norm(problem.gradient(point))
+if TYPE_CHECKING:
+    import xarray as xr
+else:
+    xr = Later("xarray")
 
 
 def simulate(
@@ -39,7 +39,7 @@ def simulate(
     dtype: str = "float32",
     grid: Mapping[str, Sequence] | None = None,
     progress: Callable[[float], None] | None = None,
-) -> xr.Dataset:
+) -> "xr.Dataset":
     """Simulate the distributed method x ← x − ηη_t · (what the server makes of the mean message), t = kη.
 
     Args:
@@ -99,7 +99,7 @@ class Plan:
     run: Run
 
 
-def _grid(setup: Setup, schedule: Schedule, grid: Mapping[str, Sequence], plan: Plan, progress) -> xr.Dataset:
+def _grid(setup: Setup, schedule: Schedule, grid: Mapping[str, Sequence], plan: Plan, progress) -> "xr.Dataset":
     names, values = list(grid), [_row(name, grid[name]) for name in grid]
     points = list(itertools.product(*values))
     cases = [
@@ -126,10 +126,10 @@ def _row(name: str, values: Sequence) -> list:
     return list(values)
 
 
-def _combine(names, values, points, results) -> xr.Dataset:
+def _combine(names, values, points, results) -> "xr.Dataset":
     index = {tuple(point): result for point, result in zip(points, results, strict=True)}
 
-    def nest(prefix) -> xr.Dataset:
+    def nest(prefix) -> "xr.Dataset":
         if len(prefix) == len(names):
             return index[prefix]
         axis = xr.DataArray(values[len(prefix)], dims=names[len(prefix)], name=names[len(prefix)])
@@ -146,11 +146,11 @@ def _at(setup: Setup, schedule: Schedule, point) -> tuple[Setup, Schedule]:
     return setup, schedule
 
 
-def _simulate(setup: Setup, schedule: Schedule, plan: Plan, progress) -> xr.Dataset:
+def _simulate(setup: Setup, schedule: Schedule, plan: Plan, progress) -> "xr.Dataset":
     unbound, run = method(setup, schedule, plan.sampling), replace(plan.run, progress=progress)
     with working_dtype(plan.dtype) as kind:
         points = run.points(setup.problem, kind)
-        bound = schedule.bind(setup, float(_first_gradient_norm(cast(setup.problem, kind), np.asarray(points)[0])))
+        bound = schedule.bind(setup, float(look_at(cast(setup.problem, kind), np.asarray(points)[0])[2]))
         paths = run.paths(eqx.tree_at(lambda one: one.schedule, unbound, bound), points, plan.iterations)
     attrs = provenance(
         setup=describe(setup),

@@ -1,12 +1,12 @@
 """The gap between the optimizer and a model, split into Monte Carlo, integration and model error."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 
 from stablestep.errors import instance, nearest, positive, require, whole
+from stablestep.later import Later
 from stablestep.record import describe, provenance, recorded
 from stablestep.schedule import Schedule
 from stablestep.sde import integrate, model
@@ -15,6 +15,11 @@ from stablestep.sde.model import KINDS
 from stablestep.sde.signum import is_signum
 from stablestep.setup import Setup
 from stablestep.simulate import simulate
+
+if TYPE_CHECKING:
+    import xarray as xr
+else:
+    xr = Later("xarray")
 
 _Z = 1.96  # half width of a 95 % interval in standard errors
 _KINDS = tuple(kind for kind in KINDS if kind != "principal")
@@ -34,7 +39,7 @@ def compare(
     record=None,
     radius: float | None = None,
     dtype: str = "float32",
-) -> xr.Dataset:
+) -> "xr.Dataset":
     """The mean loss of the optimizer and of continuous models at the same times, and where they differ.
 
     gap = E f(model) − E f(optimizer) is what is measured; `integration_error` is the model's own error of integration (by halving
@@ -73,7 +78,7 @@ def compare(
     discrete = discrete.assign_coords(time=discrete.iteration.values * tick)
     start = float(discrete.gradient_norm_mean[0])
 
-    def row(name: str, own: int) -> xr.Dataset:
+    def row(name: str, own: int) -> "xr.Dataset":
         built = model(setup, name, schedule, form=form, gradient_norm=start)
         own_tick = float(built.tick)
         times = dict(time=steps * own_tick, dt=own_tick / substeps, record=marks * substeps)
@@ -98,7 +103,7 @@ def _require_known(models: Sequence[str]) -> None:
         require(name in _KINDS, f'there is no model "{name}" to compare with. {nearest(str(name), _KINDS)}')
 
 
-def _row(path: xr.Dataset, discrete: xr.Dataset) -> xr.Dataset:
+def _row(path: "xr.Dataset", discrete: "xr.Dataset") -> "xr.Dataset":
     """The columns of one model; means that are infinite on both sides leave no gap to speak of."""
     with np.errstate(invalid="ignore"):
         gap = path.loss_mean.values - discrete.loss_mean.values
