@@ -110,7 +110,7 @@ class Stream(eqx.Module):
         # The barrier keeps XLA from encrypting the key anew for every coordinate.
         return Stream(*lax.optimization_barrier(_cipher(self.key0, self.key1, count, _CHILD | np.uint32(family))))
 
-    def children(self, indices: UInt32[np.ndarray, " n"], family: Family) -> "Stream":
+    def children(self, indices: UInt32[np.ndarray, "*n"], family: Family) -> "Stream":
         """The streams that `child` gives for these indices, as arrays, in NumPy: nothing is compiled.
 
         >>> root = Stream.seed(0)

@@ -69,8 +69,8 @@ def start(x0, problem: Problem, runs: int, seed: int, dtype) -> Float[Array, "ru
 
 
 @eqx.filter_jit
-def look_at(problem: Problem, point: Float[Array, " d"]) -> tuple[Array, Array, Array]:
-    """f, its gradient and the norm of that at a point: one kernel for all that look at a start."""
+def look_at(problem: Problem, point) -> tuple[Array, Array, Array]:
+    """f, its gradient and the norm of that at a point [d]: one kernel for all that look at a start."""
     gradient = problem.gradient(point)
     return problem.value(point), gradient, norm(gradient)
 
