@@ -16,10 +16,11 @@ help: ## show this list
 reproduce: $(VENV)/.installed ## reproduce the papers' figures and claims into OUT=reproduction (QUICK=1: the quick ones)
 	@$(VENV)/bin/stablestep reproduce --out "$(OUT)" $(QUICK_FLAG)
 
-test: lint ## lint, check types and import order, run the tests
+test: lint ## lint, check types and import order, run the tests; those of the C++ kernels too, once `make native` has built them
 	@STABLESTEP_NATIVE=0 $(VENV)/bin/python -m pytest -n 2 --dist worksteal tests
 	@STABLESTEP_NATIVE=0 $(VENV)/bin/python -m pytest -n 2 --dist worksteal --jaxtyping-packages=$(SHAPES) \
 	  src tests/test_instances.py tests/test_setup.py
+	@if [ -e $(VENV)/.native ]; then $(MAKE) --no-print-directory native; fi
 
 docs: $(VENV)/.documented ## build the documentation into build/docs and run its tutorials; warnings are errors
 	@$(VENV)/bin/python -m sphinx -W --keep-going -q -b html -d build/doctrees docs build/docs

@@ -3,26 +3,26 @@
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import equinox as eqx
 import numpy as np
-import xarray as xr
 from jaxtyping import Int
 
 from stablestep.described import describe
 from stablestep.errors import instance, require, shown
+from stablestep.later import Later
 from stablestep.method import method
-from stablestep.norms import norm
 from stablestep.progress import Watch, Watched, watched
-from stablestep.record import Run, cast, dataset, provenance, recorded, working_dtype
+from stablestep.record import Run, cast, dataset, look_at, provenance, recorded, working_dtype
 from stablestep.schedule import Schedule
 from stablestep.setup import Setup
 from stablestep.vary import vary_with
 
-
-@eqx.filter_jit
-def _first_gradient_norm(problem, point):
-    return norm(problem.gradient(point))
+if TYPE_CHECKING:
+    import xarray as xr
+else:
+    xr = Later("xarray")
 
 
 def simulate(
@@ -41,7 +41,7 @@ def simulate(
     dtype: str = "float32",
     grid: Mapping[str, Sequence] | None = None,
     progress: Watched = True,
-) -> xr.Dataset:
+) -> "xr.Dataset":
     """Simulate the distributed method x ← x − ηη_t · (what the server makes of the mean message), t = kη.
 
     Args:
@@ -100,7 +100,7 @@ class Plan:
     run: Run
 
 
-def _grid(setup: Setup, schedule: Schedule, grid: Mapping[str, Sequence], plan: Plan, told: Watch) -> xr.Dataset:
+def _grid(setup: Setup, schedule: Schedule, grid: Mapping[str, Sequence], plan: Plan, told: Watch) -> "xr.Dataset":
     names, values = list(grid), [_row(name, grid[name]) for name in grid]
     points = list(itertools.product(*values))
     cases = [
@@ -130,10 +130,10 @@ def _row(name: str, values: Sequence) -> list:
     return list(values)
 
 
-def _combine(names, values, points, results) -> xr.Dataset:
+def _combine(names, values, points, results) -> "xr.Dataset":
     index = {tuple(point): result for point, result in zip(points, results, strict=True)}
 
-    def nest(prefix) -> xr.Dataset:
+    def nest(prefix) -> "xr.Dataset":
         if len(prefix) == len(names):
             return index[prefix]
         axis = xr.DataArray(values[len(prefix)], dims=names[len(prefix)], name=names[len(prefix)])
@@ -150,11 +150,11 @@ def _at(setup: Setup, schedule: Schedule, point) -> tuple[Setup, Schedule]:
     return setup, schedule
 
 
-def _simulate(setup: Setup, schedule: Schedule, plan: Plan) -> xr.Dataset:
+def _simulate(setup: Setup, schedule: Schedule, plan: Plan) -> "xr.Dataset":
     unbound, run = method(setup, schedule, plan.sampling), plan.run
     with working_dtype(plan.dtype) as kind:
         points = run.points(setup.problem, kind)
-        bound = schedule.bind(setup, float(_first_gradient_norm(cast(setup.problem, kind), np.asarray(points)[0])))
+        bound = schedule.bind(setup, float(look_at(cast(setup.problem, kind), np.asarray(points)[0])[2]))
         paths = run.paths(eqx.tree_at(lambda one: one.schedule, unbound, bound), points, plan.iterations)
     attrs = provenance(
         setup=describe(setup),

@@ -1,13 +1,13 @@
 """The gap between the optimizer and a model, split into Monte Carlo, integration and model error."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 
 from stablestep.described import describe
 from stablestep.errors import instance, listed, nearest, positive, require, whole
+from stablestep.later import Later
 from stablestep.progress import Watched, watched
 from stablestep.record import provenance, recorded
 from stablestep.schedule import Schedule
@@ -17,6 +17,11 @@ from stablestep.sde.model import KINDS
 from stablestep.sde.signum import is_signum
 from stablestep.setup import Setup
 from stablestep.simulate import simulate
+
+if TYPE_CHECKING:
+    import xarray as xr
+else:
+    xr = Later("xarray")
 
 _Z = 1.96  # half width of a 95 % interval in standard errors
 _KINDS = tuple(kind for kind in KINDS if kind != "principal")
@@ -37,7 +42,7 @@ def compare(
     radius: float | None = None,
     dtype: str = "float32",
     progress: Watched = True,
-) -> xr.Dataset:
+) -> "xr.Dataset":
     """The mean loss of the optimizer and of continuous models at the same times, and where they differ.
 
     gap = E f(model) − E f(optimizer) is what is measured; `integration_error` is the model's own error of integration (by halving
@@ -79,7 +84,7 @@ def compare(
         discrete = discrete.assign_coords(time=discrete.iteration.values * tick)
         start = float(discrete.gradient_norm_mean[0])
 
-        def row(place: int, name: str) -> xr.Dataset:
+        def row(place: int, name: str) -> "xr.Dataset":
             told.part(place / (1 + len(models)), (place + 1) / (1 + len(models)))
             built = model(setup, name, schedule, form=form, gradient_norm=start)
             own_tick = float(built.tick)
@@ -105,7 +110,7 @@ def _require_known(models: Sequence[str]) -> None:
         require(name in _KINDS, f'there is no model "{name}" to compare with. {nearest(str(name), _KINDS)}')
 
 
-def _row(path: xr.Dataset, discrete: xr.Dataset) -> xr.Dataset:
+def _row(path: "xr.Dataset", discrete: "xr.Dataset") -> "xr.Dataset":
     """The columns of one model; means that are infinite on both sides leave no gap to speak of."""
     with np.errstate(invalid="ignore"):
         gap = path.loss_mean.values - discrete.loss_mean.values

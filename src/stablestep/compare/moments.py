@@ -1,11 +1,11 @@
 """Closed moments on quadratics with additive noise: the optimizer's recursion against the models' exact solution."""
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-import xarray as xr
 
 from stablestep.compare.recursion import second_moments
 from stablestep.compare.scaling import largest, order_table, require_etas
@@ -19,6 +19,9 @@ from stablestep.sde.exact import linear_parts, pair_transition, transition
 from stablestep.sde.solve import start_of
 from stablestep.setup import Setup
 
+if TYPE_CHECKING:
+    import xarray as xr
+
 _LAYER = 0.25  # of the time, before which a memory that starts at 0 is not yet at rest
 
 
@@ -29,7 +32,7 @@ def quadratic_order(
     x0,
     time: float,
     start: str | None = None,
-) -> xr.Dataset:
+) -> "xr.Dataset":
     """The weak error of a model against η, exactly, and the order that it supports: no sampling, no integrator (P Def. 3.4).
 
     The error is that E f(X_t) − E f(x_k) which is largest in size over all k with t ≤ time, with its sign; with an effective-step model

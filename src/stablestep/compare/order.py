@@ -1,11 +1,11 @@
 """The weak order of a model (P Def. 3.4), on coupled paths: its error against η, and the order that it supports."""
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-import xarray as xr
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -26,6 +26,9 @@ from stablestep.sde.solve import start_of
 from stablestep.server import Server
 from stablestep.setup import Setup
 from stablestep.stream import Family
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 _SUB = 8
 
@@ -102,7 +105,7 @@ def weak_order(
     form: str = "corrected",
     substeps: int = _SUB,
     progress: Watched = True,
-) -> xr.Dataset:
+) -> "xr.Dataset":
     """The weak error E f(X_t) − E f(x_k) at t = time, k = t/η (t/η_e with memory), against η, and its order (P Def. 3.4, at this time).
 
     The error is measured on coupled paths, with the integration error removed by Richardson extrapolation; each η has its own random

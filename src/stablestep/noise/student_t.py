@@ -145,7 +145,7 @@ class StudentT(Scaled):
             gradient[:, None] / jnp.broadcast_to(self.scale(gradient), gradient.shape)[:, None] * root
         )
         mean = self.mean_sign(gradient)
-        matrix = (conditional * jnp.asarray(student.CHI2_WEIGHTS, dtype)) @ conditional.T - jnp.outer(mean, mean)
+        matrix = (conditional * jnp.asarray(student.chi2_weights(), dtype)) @ conditional.T - jnp.outer(mean, mean)
         matrix = (matrix + matrix.T) / 2  # a product of matrices is symmetric to rounding only
         diagonal = jnp.eye(gradient.shape[0], dtype=bool)
         return lx.MatrixLinearOperator(jnp.where(diagonal, 1 - mean**2, matrix), lx.positive_semidefinite_tag)

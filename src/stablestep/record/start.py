@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from stablestep.errors import InvalidInput, numbers, one_of, require, whole, within
+from stablestep.norms import norm
 from stablestep.problem import Problem
 from stablestep.problem.base import require_above_minimum
 from stablestep.record.chunks import within_memory
@@ -40,8 +41,13 @@ def cast(tree, dtype):
             raise InvalidInput(f"{leaf!r} cannot be part of a simulated setup; numbers and arrays can.")
         kind = jnp.result_type(leaf)
         if jnp.issubdtype(kind, jnp.floating):
-            return jnp.asarray(leaf if isinstance(leaf, jax.Array) else _fitting(leaf, dtype), dtype)
-        return jnp.asarray(leaf, jnp.int32) if jnp.issubdtype(kind, jnp.signedinteger) else jnp.asarray(leaf)
+            kind = dtype
+        elif jnp.issubdtype(kind, jnp.signedinteger):
+            kind = np.dtype(np.int32)
+        if isinstance(leaf, jax.Array):
+            return jnp.asarray(leaf, kind)
+        # By NumPy, because JAX compiles a kernel for every conversion.
+        return jax.device_put(_fitting(leaf, kind) if jnp.issubdtype(kind, jnp.floating) else np.asarray(leaf, kind))
 
     return jax.tree.map(convert, tree)
 
@@ -67,18 +73,20 @@ def start(x0, problem: Problem, runs: int, seed: int, dtype) -> Float[Array, "ru
     width = np.dtype(dtype).itemsize * problem.dim
     within_memory(3 * runs * width, f"the first points of {runs} runs in {problem.dim} coordinates", "fewer runs")
     points = _drawn(x0, problem.dim, runs, seed, dtype) if callable(x0) else _given(x0, problem.dim, runs, dtype)
-    # Sliced in NumPy, so that another number of runs does not compile the check anew.
-    values, gradients = _probe(problem, np.asarray(points)[:16])
-    for name, found in (("f", values), ("the gradient of f", gradients)):
-        finite = bool(np.all(np.isfinite(found)))
-        require(finite, f"{name} is not finite at x0 in {dtype}; start where f is defined, or check the function.")
-    require_above_minimum(problem, float(np.min(values)))
+    for point in np.asarray(points)[: 16 if callable(x0) else 1]:
+        value, gradient = look_at(problem, point)[:2]
+        for name, found in (("f", value), ("the gradient of f", gradient)):
+            finite = bool(np.all(np.isfinite(found)))
+            require(finite, f"{name} is not finite at x0 in {dtype}; start where f is defined, or check the function.")
+        require_above_minimum(problem, float(value))
     return points
 
 
 @eqx.filter_jit
-def _probe(problem: Problem, points):
-    return jax.vmap(problem.value)(points), jax.vmap(problem.gradient)(points)
+def look_at(problem: Problem, point) -> tuple[Array, Array, Array]:
+    """f, its gradient and the norm of that at a point [d]: one kernel for all that look at a start."""
+    gradient = problem.gradient(point)
+    return problem.value(point), gradient, norm(gradient)
 
 
 def _given(x0, dim: int, runs: int, dtype):
@@ -93,7 +101,7 @@ def _given(x0, dim: int, runs: int, dtype):
         point.shape in ((), (dim,)), f"x0 has shape {point.shape}, but must be a number or a vector of length {dim}."
     )
     require(bool(np.all(np.isfinite(point))), "x0 has entries that are not finite; start at a point.")
-    return jnp.asarray(np.broadcast_to(point, (runs, dim)))
+    return jax.device_put(np.broadcast_to(point, (runs, dim)))
 
 
 def _drawn(x0: Callable, dim: int, runs: int, seed: int, dtype):

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import equinox as eqx
 import jax
 import numpy as np
-import xarray as xr
 
 from stablestep.described import describe
 from stablestep.errors import flag, instance, nearest, one_of, require, shown
@@ -19,6 +19,9 @@ from stablestep.sde.euler import Coupled, Euler
 from stablestep.sde.exact import exact_paths
 from stablestep.sde.model import Model
 from stablestep.sde.ode import ode_paths
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 STARTS = ("shifted", "given")
 _ERROR_RUNS = 256
@@ -41,7 +44,7 @@ def integrate(
     dtype: str = "float32",
     error: bool = True,
     progress: Watched = True,
-) -> xr.Dataset:
+) -> "xr.Dataset":
     """Integrate dX = drift dt + diffusion dW over [0, time], t = kη (with memory kη_e), for an optimizer that starts at x0.
 
     Args:

@@ -4,12 +4,13 @@ import math
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from os import PathLike
+from typing import TYPE_CHECKING
 
 import numpy as np
-import xarray as xr
 from jaxtyping import Float
 
 from stablestep.errors import InvalidInput, Numbers, instance, listed, nearest, require, shown, whole
+from stablestep.later import Later
 from stablestep.progress import Watched, watched
 from stablestep.setup import Setup
 from stablestep.stability.critical import METHODS
@@ -17,6 +18,11 @@ from stablestep.stability.members import Runner
 from stablestep.stability.rollouts import precision
 from stablestep.stability.start_point import BLOWN, StartPoint, checked_blown, edge_of, start_point
 from stablestep.sweep import sweep
+
+if TYPE_CHECKING:
+    import xarray as xr
+else:
+    xr = Later("xarray")
 
 LINES = ("theorem", "coordinate-wise", "loss-model")
 
@@ -35,7 +41,7 @@ def edge_map(
     executor: Executor | None = None,
     progress: Watched = True,
     **parameter: Sequence,
-) -> xr.Dataset:
+) -> "xr.Dataset":
     """The fraction of runs that blow up, or end above f(x0), over the step and one parameter of the setup, or x0 itself.
 
     Args:
@@ -82,7 +88,7 @@ def edge_map(
 
 def _row(
     setup: Setup, x0, etas: np.ndarray, steps: int, runs: int, seed: int, lines: Sequence[str], blown: float
-) -> xr.Dataset:
+) -> "xr.Dataset":
     """One value of the parameter: where runs end at each step, and what the predictors say."""
     at = start_point(setup, x0, seed)
     up, over = _ends(at, etas, steps, runs, blown)

@@ -6,7 +6,6 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy.special import log_expit
 
 from stablestep.errors import positive, whole
 from stablestep.progress import say
@@ -157,7 +156,7 @@ def _weights(centres, logs, ups) -> Float[np.ndarray, "centres widths"]:
     scaled = WIDTHS[None, :, None]
     log = sum(
         (
-            log_expit(sign * (values[None, None, :] - centres[:, None, None]) / scaled).sum(axis=-1)
+            -np.logaddexp(0, sign * (centres[:, None, None] - values[None, None, :]) / scaled).sum(axis=-1)
             for sign, values in ((-1, below), (1, above))
         ),
         np.zeros((len(centres), len(WIDTHS))),

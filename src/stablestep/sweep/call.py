@@ -4,10 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
-import xarray as xr
 
 from stablestep.described import describe
 from stablestep.errors import require, shown
@@ -16,12 +15,14 @@ from stablestep.setup import Setup
 from stablestep.sweep.compute import compute, runner_of
 from stablestep.sweep.digest import digest
 from stablestep.sweep.grid import Points, called, check, points_of
-from stablestep.sweep.merged import Cells, Store, merged
 from stablestep.sweep.plan import Plan, measured
 from stablestep.sweep.run import Serial
-from stablestep.sweep.store import Folder, Memory
+from stablestep.sweep.store import Folder, Memory, Store
 from stablestep.sweep.task import Work, versions
 from stablestep.sweep.workers import processes
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 class Sweep:
@@ -39,7 +40,7 @@ class Sweep:
         executor: Executor | None = None,
         progress: Watched = True,
         **arguments: Any,
-    ) -> xr.Dataset:
+    ) -> "xr.Dataset":
         """function(setup, **arguments) at every point; what the store has already is not computed again.
 
         A point is kept under a digest of what it computes: the function (one's own with its code), the setup, the arguments (seed
@@ -92,7 +93,7 @@ class Sweep:
             compute(runner, place, points, keys, told)
         return _merged(place, facts, keys)
 
-    def load(self, store: str | PathLike, sweep: str | None = None) -> xr.Dataset:
+    def load(self, store: str | PathLike, sweep: str | None = None) -> "xr.Dataset":
         """What is finished of a sweep, also while it runs: numbers are read from the store when they are asked for.
 
         Args:
@@ -158,7 +159,9 @@ def _facts(work: Work, points: Points) -> dict[str, Any]:
     }
 
 
-def _merged(place: Store, facts: Mapping[str, Any], keys: list[str]) -> xr.Dataset:
+def _merged(place: Store, facts: Mapping[str, Any], keys: list[str]) -> "xr.Dataset":
+    from stablestep.sweep.merged import Cells, merged  # slow to load
+
     frames = place.finished()
     own = {key: frames[key] for key in keys if key in frames}
     cells = Cells(place, keys, tuple(facts["dims"]), tuple(facts["shape"]), own)
