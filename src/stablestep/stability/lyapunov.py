@@ -101,7 +101,7 @@ def linearised(case: StartPoint) -> Setup:
 
 def _relative(noise) -> Gaussian:
     """What is left of a noise as x goes to infinity, relative to the gradient."""
-    return Gaussian(0.0, noise.sigma1) if isinstance(noise, Gaussian) else Gaussian()
+    return Gaussian(0.0, np.asarray(noise.sigma1)) if isinstance(noise, Gaussian) else Gaussian()
 
 
 def _frozen(case: StartPoint) -> Quadratic:
