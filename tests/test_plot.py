@@ -286,6 +286,7 @@ def test_a_legend_of_twenty_lines_stands_beside_the_axes_and_inside_the_figure(f
         assert len(legend(ax)) == 20 and ax.get_legend()._ncols == 1
         assert box.x0 >= ax.get_window_extent().x1 and ax.get_window_extent().width >= 0.4 * 5.4 * ax.figure.dpi
         assert ax.figure.bbox.x0 <= box.x0 and box.x1 <= ax.figure.bbox.x1 and box.y0 >= ax.figure.bbox.y0
+        assert ax.get_window_extent().height >= 0.7 * ax.figure.bbox.height  # the legend takes nothing of it
 
 
 def drawn(ax):

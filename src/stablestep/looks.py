@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 # Okabe and Ito's palette without its yellow, which is too light for a line on white.
 CATEGORIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 CROWDED = 8  # entries beyond which the legend stands beside the axes
-TALL = 24  # entries in one of its columns
+TALL = 20  # entries in one of its columns
 
 
 def graded(count: int) -> list[Any]:
@@ -59,5 +59,5 @@ def _beside(ax: Axes, alone: bool, **settings: Any) -> Axes:
         width, height = ax.figure.get_figwidth(), ax.figure.get_figheight()  # pyright: ignore[reportAttributeAccessIssue]
         ax.figure.set_size_inches(width + columns * (0.5 + 0.06 * max(map(len, labels))), height)  # pyright: ignore
     place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "borderaxespad": 0.0}
-    ax.legend(handles, labels, fontsize=8, frameon=False, ncols=columns, **place, **settings)
+    ax.legend(handles, labels, fontsize=8, labelspacing=0.25, frameon=False, ncols=columns, **place, **settings)
     return ax
