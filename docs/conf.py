@@ -77,20 +77,30 @@ toc_object_entries_show_parents = "hide"
 
 _CODE = re.compile(r"(``.*?``|`[^`]+`)")
 _MARKS = re.compile(r"([*|]|(?<=\w)_(?!\w))")
-_NUMBERED = re.compile(r"^(\s*(?:[\w ,]+: )?\w)\.(?=\s|$)")
+_NUMBERED = re.compile(r"^(\s*(?:[\w ,]+: )?[^\W\d])\.(?=\s|$)")
 _LINE = re.compile(r"(\s*(?:[*-] )?)(.*)")
 
 
 def plain(app, what, name, thing, options, lines):
-    """What reStructuredText would take for its own marks, |x| and x_ and a line that starts with "d.", stays what it is."""
-    example = False
-    for index, line in enumerate(lines):
+    """What reStructuredText would take for its own marks, |x| and x_ and a line that starts with "d.", stays what it is; so does code."""
+    found, example, fenced = [], False, False
+    for line in lines:
         example = line.lstrip().startswith(">>>") or (example and bool(line.strip()))
-        if not example:
-            bullet, words = _LINE.fullmatch(line).groups()
-            parts = _CODE.split(words)
-            parts[::2] = [_MARKS.sub(r"\\\1", part) for part in parts[::2]]
-            lines[index] = _NUMBERED.sub(r"\1\\.", bullet + "".join(parts))
+        if line.lstrip().startswith("```"):
+            fenced = not fenced
+            found += [".. code-block:: python", ""] if fenced else [""]
+        elif fenced or example:
+            found.append("   " + line if fenced else line)
+        else:
+            found.append(escaped(line))
+    lines[:] = found
+
+
+def escaped(line):
+    bullet, words = _LINE.fullmatch(line).groups()
+    parts = _CODE.split(words)
+    parts[::2] = [_MARKS.sub(r"\\\1", part) for part in parts[::2]]
+    return _NUMBERED.sub(r"\1\\.", bullet + "".join(parts))
 
 
 def shapes(app, what, name, thing, options, signature, returned):
