@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from stablestep.errors import InvalidInput, require
+from stablestep.errors import InvalidInput, require, shown
 from stablestep.estimate.smoothness import smoothness
 from stablestep.estimate.value import Estimate, numbers
 
@@ -82,6 +82,6 @@ def _variance(noise, points: int) -> Float[np.ndarray, " p"]:
     variance = numbers("noise", noise)
     if variance.shape not in ((), (points,)) or not bool(np.all((variance >= 0) & np.isfinite(variance))):
         raise InvalidInput(
-            f"noise is {noise}, but must be a variance of at least 0, or one for each of the {points} points."
+            f"noise is {shown(noise)}, but must be a variance of at least 0, or one for each of the {points} points."
         )
     return np.broadcast_to(variance, (points,))
