@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from stablestep.errors import InvalidInput, Numbers, require
+from stablestep.errors import InvalidInput, Numbers, require, shown
 from stablestep.estimate.smoothness import smoothness
 from stablestep.estimate.value import Estimate, numbers
 
@@ -81,6 +81,6 @@ def _variance(noise, points: int) -> Float[np.ndarray, " p"]:
     variance = numbers("noise", noise)
     if variance.shape not in ((), (points,)) or not bool(np.all((variance >= 0) & np.isfinite(variance))):
         raise InvalidInput(
-            f"noise is {noise}, but must be a variance of at least 0, or one for each of the {points} points."
+            f"noise is {shown(noise)}, but must be a variance of at least 0, or one for each of the {points} points."
         )
     return np.broadcast_to(variance, (points,))

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from stablestep.errors import InvalidInput, numbers, one_of, require, whole, within
+from stablestep.errors import InvalidInput, numbers, one_of, require, shown, whole, within
 from stablestep.norms import norm
 from stablestep.problem import Problem
 from stablestep.problem.base import require_above_minimum
@@ -95,7 +95,7 @@ def _given(x0, dim: int, runs: int, dtype):
             point = numbers("x0", x0).astype(dtype)
     except InvalidInput as error:
         raise InvalidInput(
-            f"x0 is {x0!r}, but must be a number, a vector of length {dim}, or a function of a key."
+            f"x0 is {shown(x0)}, but must be a number, a vector of length {dim}, or a function of a key."
         ) from error
     require(
         point.shape in ((), (dim,)), f"x0 has shape {point.shape}, but must be a number or a vector of length {dim}."

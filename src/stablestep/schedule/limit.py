@@ -4,7 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from stablestep.errors import InvalidInput, at_least_zero, flag, positive, require, within
+from stablestep.errors import InvalidInput, at_least_zero, flag, positive, require, shown, within
 from stablestep.schedule.base import Schedule
 from stablestep.setup import Setup
 from stablestep.theorem import Constants, Variant, constants
@@ -63,7 +63,7 @@ class StepLimit(Schedule):
         self.power = at_least_zero("power", power)
         require(
             L1 is None or constants is None,
-            f"L1 is {L1}, but constants hold an L1 of their own; give one or the other.",
+            f"L1 is {shown(L1)}, but constants hold an L1 of their own; give one or the other.",
         )
         self.L1 = None if L1 is None else at_least_zero("L1", L1)
         self.constants = constants

@@ -79,16 +79,10 @@ class Sweep:
         points = points_of(grid)
         work, place = _work(function, setup, points, arguments), _place(store)
         runner = runner_of(Serial() if executor is None else executor, work)
-        keys = [work.key(points[number]) for number in range(len(points))]
-        identity = {
-            "function": called(function),
-            "code": digest(function).hex(),
-            "64-bit numbers": "on" if work.wide else "off",
-        }
+        keys, facts = _keys(work, points, place), _facts(work, points)
         if isinstance(place, Folder):
-            place.open({**work.versions, **identity})
-        facts = _facts(work, points)
-        place.describe(digest(facts, keys).hex()[:12], facts, keys)
+            place.open(work.facts)
+            place.describe(digest(facts, keys).hex()[:12], facts, keys)
         with watched("sweeping", progress) as told:
             compute(runner, place, points, keys, told)
         return _merged(place, facts, keys)
@@ -119,7 +113,7 @@ class Sweep:
         """How many points a sweep has, how long they take and how much they need; two are computed for it, and not kept."""
         points = points_of(grid)
         work, place = _work(function, setup, points, arguments), _place(store)
-        keys = {work.key(points[number]): number for number in range(len(points))}
+        keys = {key: number for number, key in enumerate(_keys(work, points, place))}
         return measured(work, points, keys, place.finished().keys())
 
 

@@ -115,7 +115,7 @@ class Constants:
         require(known, f"nu is {shown(self.nu)}, but degrees of freedom must be greater than 0.")
         require(
             (self.nu is None) == (self.scale_max is None),
-            f"nu is {self.nu} and scale_max is {self.scale_max}, but Student-t noise needs both; give both or neither.",
+            f"nu is {shown(self.nu)} and scale_max is {shown(self.scale_max)}, but Student-t noise needs both; give both or neither.",
         )
         if self.initial_gap is not None:
             at_least_zero("initial_gap", self.initial_gap)

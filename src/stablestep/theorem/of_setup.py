@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from stablestep.compressor import EF21, Compressor, ErrorFeedback, LocalClip, Momentum
-from stablestep.errors import InvalidInput, at_least_zero, flag, instance, numbers, require
+from stablestep.errors import InvalidInput, at_least_zero, flag, instance, numbers, require, shown
 from stablestep.problem import Problem
 from stablestep.problem.base import require_above_minimum
 from stablestep.server import HeavyBall
@@ -112,7 +112,7 @@ def constants_at(
         InvalidInput: where L1 and constants are both given, constants are none of this setup, or no theorem knows it.
     """
     if given is not None:
-        require(L1 is None, f"L1 is {L1}, but constants hold an L1 of their own; give one or the other.")
+        require(L1 is None, f"L1 is {shown(L1)}, but constants hold an L1 of their own; give one or the other.")
         return described(given, setup, normalized)
     pair: dict[str, Any] = {"gradient_norm": gradient_norm} if L1 is None else {"L1": L1}
     return constants(setup, x0=x0, normalized=normalized, **pair)

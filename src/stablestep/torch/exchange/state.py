@@ -26,7 +26,8 @@ class HookState:
     **Memory** is kept for each parameter on its device in single precision (double for parameters of double precision), in units of the
     unscaled gradient: a hook does not know the step, so `ErrorFeedback` is that of step="outside", whatever its `step` says. `EF21` keeps
     this worker's estimate and the mean of all; with warm=True the first message is the first gradient, in full. A skipped exchange changes
-    no memory, and neither does one in which a parameter's gradient is 0 on all workers (unused or frozen there; its message is then 0).
+    no memory, nor does one whose step `StableStep`'s rule leaves out, nor one in which a parameter's gradient is 0 on all workers (unused
+    or frozen there; its message is then 0).
 
     A deep copy or a pickle, also as a part of its DDP model's, is a new state that goes on where this one was, as through `state_dict`,
     without process group and scaler. torch does not hook a copied model again: to train it, `register` it.
@@ -119,8 +120,13 @@ class HookState:
         return self.run.meter.arrival()
 
     def stepped(self, step: float) -> None:
-        """Note the step that was made, for `telemetry`."""
+        """Note the step that is made, for `telemetry`."""
         self.run.meter.step = step
+        self.run.memories.accept()
+
+    def refused(self) -> None:
+        """The step is left out, on all workers alike, so the message moved nothing: the memories are those of before it."""
+        self.run.memories.undo()
 
     def note(self, loss: float | torch.Tensor) -> None:
         """This worker's loss, before its backward: it rides along with the norms, and rules such as `Governor` see the mean of all.

@@ -75,6 +75,7 @@ class StableStep(Optimizer):
         # Without Optimizer.__init__, which would copy the groups: this only makes the tables of hooks.
         super().__setstate__(attributes)
         self._used, self._warn_at, self._moves = self.hook_state.serial, 1, False
+        self.hook_state.run.memories.reversible = True
         self._note()
 
     @property
@@ -110,6 +111,7 @@ class StableStep(Optimizer):
         self._look_for_gradients()
         seen = self._seen(arrived)
         if not self.rule.admits(seen):
+            self.hook_state.refused()
             return loss
         factor = self.rule.factor(seen)
         self.hook_state.stepped(float(self.param_groups[self._first]["lr"]) * factor)

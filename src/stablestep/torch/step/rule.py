@@ -144,8 +144,8 @@ class LossModel(Rule):
 
     def __init__(self, loss: Callable[[], Tensor], every: int = 10, epsilon: float = 0.5, memory: float = 0.9):
         require(callable(loss), f"loss is {shown(loss)}, but must be a function without arguments that gives the loss.")
-        require(0 < epsilon <= 1, f"epsilon is {epsilon}, but must be above 0 and at most 1.")
-        require(0 <= memory < 1, f"memory is {memory}, but must be at least 0 and below 1.")
+        require(0 < epsilon <= 1, f"epsilon is {shown(epsilon)}, but must be above 0 and at most 1.")
+        require(0 <= memory < 1, f"memory is {shown(memory)}, but must be at least 0 and below 1.")
         self.loss, self.every, self.epsilon, self.memory = loss, whole("every", every), epsilon, memory
         self.steps, self.slope, self.curvature = 0, 0.0, 0.0
 
