@@ -1,14 +1,15 @@
 """What stands beside the governor: rules that everyone would try first."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from benchmarks.hostile.optimizers import OPTIMIZERS
+from benchmarks.hostile.probed import probed
+from benchmarks.hostile.run import Task
 from stablestep.torch import rule
 from stablestep.torch.step.rule import Rule, Seen
 
@@ -46,27 +47,29 @@ class Normed(Rule):
         return (1 + self.usual) / (1 + seen.mean_norm)
 
 
-@dataclass(frozen=True)
-class Design:
-    """A rule for a run whose tuned counterpart has this mean norm, and the optimizer that it needs."""
-
-    rule: Callable[[float], Rule]
-    optimizer: Callable[[str], Callable[[nn.Module, float], Optimizer]] = OPTIMIZERS.__getitem__
-
-
-def prodigy(name: str) -> Callable[[nn.Module, float], Optimizer]:
+def prodigy(parameters: Iterable[nn.Parameter], lr: float) -> Optimizer:
     """Prodigy in place of the optimizer; what is hot is its multiplier."""
     from prodigyopt import Prodigy
 
-    return lambda model, lr: Prodigy(model.parameters(), lr=lr)
+    return Prodigy(parameters, lr=lr)
+
+
+@dataclass(frozen=True)
+class Design:
+    """A rule for a task whose tuned run has this mean norm, and what replaces the optimizer, with a learning rate of 1."""
+
+    rule: Callable[[Task, float], Rule]
+    optimizer: Callable[[Iterable[nn.Parameter], float], Optimizer] | None = None
 
 
 DESIGNS = {
-    "nothing": Design(lambda norm: rule.Constant()),
-    "clip_grad_norm_": Design(lambda norm: rule.Clip(1.0)),
-    "z-score clip": Design(lambda norm: ZClip()),
-    "LocalNorms": Design(Normed),
-    "Prodigy": Design(lambda norm: rule.Constant(), prodigy),
-    "Governor": Design(lambda norm: rule.Governor()),
-    "Governor, no copy": Design(lambda norm: rule.Governor(copy=False)),
+    "nothing": Design(lambda task, norm: rule.Constant()),
+    "clip_grad_norm_": Design(lambda task, norm: rule.Clip(1.0)),
+    "z-score clip": Design(lambda task, norm: ZClip()),
+    "LocalNorms": Design(lambda task, norm: Normed(norm)),
+    "Prodigy": Design(lambda task, norm: rule.Constant(), prodigy),
+    "Governor": Design(lambda task, norm: rule.Governor()),
+    "Governor, no copy": Design(lambda task, norm: rule.Governor(copy=False)),
+    "Governor, probe": Design(lambda task, norm: probed(task, "default")),
+    "Governor, quick probe": Design(lambda task, norm: probed(task, "quick")),
 }

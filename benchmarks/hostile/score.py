@@ -1,66 +1,96 @@
 """How much of the tuned run's fall each design reaches."""
 
-import json
-from collections import defaultdict
-from dataclasses import asdict
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
+
+from benchmarks.hostile.cells import Cell, Runs
+from benchmarks.hostile.faults import FAULTS, HEALTHY
+from benchmarks.hostile.optimizers import OPTIMIZERS
+
+Row = dict[str, Any]
+HOT = ("hot 3", "hot 10")
+ONE_WORKER_OR_DATA = ("worker × 10⁴", "worker NaN", "worker flipped", "data spike")
 
 
-def report(cells, store, out: Path | None) -> None:
-    """Print the table, and write it if asked."""
-    rows = [{**asdict(cell), **store.get(cell), **_against_tuned(cell, store)} for cell in cells]
-    table = {
-        design: _summary([row for row in rows if row["design"] == design])
-        for design in dict.fromkeys(row["design"] for row in rows)
-    }
-    console = Console(width=180)
-    for title, one in table.items():
-        console.print(_table(title, one))
-    if out is not None:
-        out.write_text(json.dumps(table, indent=1))
+def scored(cells: Iterable[Cell], runs: Runs) -> list[Row]:
+    """Every run with its share of the tuned run's fall, with the same batches and masks; `paid`: a probe's gradients are steps."""
+    return [asdict(cell) | _shares(cell, runs) for cell in cells]
 
 
-def _against_tuned(cell, store) -> dict:
-    """The share of the tuned run's fall, with the same batches and masks."""
-    tuned = type(cell)(cell.training, cell.optimizer, cell.omega, "nothing", "healthy", cell.seed, cell.lr, cell.norm)
-    good = store.get(tuned)
-    share = (good["first"] - store.get(cell)["last"]) / (good["first"] - good["last"])
+def _shares(cell: Cell, runs: Runs) -> Row:
+    good = runs.get(replace(cell, design="nothing", fault=HEALTHY.name, real=False))
+    found = runs.get(cell)
+    share = {name: _share(good, found[name]) for name in ("last", "paid")}
+    diverged = not found["last"] <= good["first"]
+    return {"share": share["last"], "paid": share["paid"], "diverged": diverged, "spent": found["spent"]}
+
+
+def _share(good: Row, last: float) -> float:
+    share = (good["first"] - last) / (good["first"] - good["last"])
+    return float(share) if np.isfinite(share) else -np.inf
+
+
+def summary(rows: Sequence[Row]) -> dict[str, Any]:
+    """What the table of designs says of one."""
+    hostile, healthy = _of(rows, *(fault.name for fault in FAULTS)), _of(rows, HEALTHY.name)
+    hot, lost = _of(rows, *HOT), [100 * (1 - row["share"]) for row in healthy]
     return {
-        "share": share if np.isfinite(share) else -np.inf,
-        "diverged": store.get(cell)["last"] > good["first"] or not np.isfinite(share),
+        "runs": len(hostile),
+        "diverged": sum(row["diverged"] for row in hostile),
+        "within": {fault.name: within(_of(rows, fault.name)) for fault in FAULTS},
+        "median": {fault.name: median(_of(rows, fault.name)) for fault in FAULTS},
+        "hot": {str(limit): within(hot, limit) for limit in (3, 5, 10)},
+        "hot, probe paid": within([row | {"share": row["paid"]} for row in hot]),
+        "probes": sum(row["spent"] > 0 for row in rows),
+        "gradients": float(np.mean([row["spent"] for row in rows if row["spent"]] or [0])),
+        "bad": within(_of(rows, *ONE_WORKER_OR_DATA)),
+        "healthy": {
+            "runs": len(lost),
+            "mean": float(np.mean(lost)),
+            "max": max(lost),
+            "above": sum(x > 0.5 for x in lost),
+        },
     }
 
 
-def _summary(rows: list[dict]) -> dict:
-    by_fault = defaultdict(list)
-    for row in rows:
-        by_fault[row["fault"]].append(row)
-    found = {fault: _line(chosen) for fault, chosen in by_fault.items()}
-    hostile = [row for row in rows if row["fault"] != "healthy"]
-    found["all hostile"] = _line(hostile)
-    found["hot ≤ 10"] = _line([row for row in rows if row["fault"] in ("hot 3", "hot 10")])
-    return found
-
-
-def _line(rows: list[dict]) -> dict:
-    shares = np.array([row["share"] for row in rows])
+def by(rows: Sequence[Row], name: str) -> dict[str, dict[str, Any]]:
+    """Summaries for every design, training or optimizer."""
     return {
-        "runs": len(rows),
-        "diverged": int(sum(row["diverged"] for row in rows)),
-        "within 3 %": float(np.mean(shares >= 0.97)),
-        "within 10 %": float(np.mean(shares >= 0.90)),
-        "median": float(np.median(shares)),
-        "mean lost %": float(100 * np.mean(1 - np.maximum(shares, -1))),
-        "worst lost %": float(100 * np.max(1 - np.maximum(shares, -1))),
+        value: summary([row for row in rows if row[name] == value]) for value in dict.fromkeys(r[name] for r in rows)
     }
 
 
-def _table(title: str, summary: dict) -> Table:
-    table = Table("fault", *next(iter(summary.values())), title=title)
-    for fault, line in summary.items():
-        table.add_row(fault, *(f"{value:.3g}" for value in line.values()))
-    return table
+def cells(rows: Sequence[Row]) -> dict[str, dict[str, str]]:
+    """Fault × optimizer of one design: how many diverge, how many of a hundred are within 3 %, the median share."""
+    return {
+        fault: {
+            optimizer: _line([row for row in _of(rows, fault) if row["optimizer"] == optimizer])
+            for optimizer in OPTIMIZERS
+        }
+        for fault in dict.fromkeys(row["fault"] for row in rows)
+    }
+
+
+def _line(rows: Sequence[Row]) -> str:
+    return f"{sum(row['diverged'] for row in rows)}, {within(rows):.0f}, {max(median(rows), -9.0):.2f}"
+
+
+def within(rows: Sequence[Row], percent: float = 3) -> float:
+    """How many of a hundred lose at most so much of the fall."""
+    return _percent(rows, lambda row: row["share"] >= 1 - percent / 100)
+
+
+def median(rows: Sequence[Row]) -> float:
+    """Of the share."""
+    return float(np.median([row["share"] for row in rows]))
+
+
+def _percent(rows: Sequence[Row], holds: Callable[[Row], bool]) -> float:
+    return 100 * sum(map(holds, rows)) / len(rows)
+
+
+def _of(rows: Sequence[Row], *faults: str) -> list[Row]:
+    return [row for row in rows if row["fault"] in faults]

@@ -104,6 +104,24 @@ def test_the_sign_test():
     assert not any(test.lowers(0.1) < 1 for _ in range(24)) and sum(test.lowers(-0.1) < 1 for _ in range(24)) == 2
 
 
+def test_what_the_signs_lower_does_not_recover():
+    watch = LossWatch()
+    heard(watch, *[10 - 0.1 * k for k in range(10)])
+    watch.lower(0.6)
+    heard(watch, *[9 - 0.1 * k for k in range(60)])
+    assert watch.factor == watch.ceiling == 0.6
+
+
+def test_bad_data_do_not_undo_the_probe():
+    watch = LossWatch()
+    heard(watch, *[10 - 0.5 * k for k in range(13)])
+    assert heard(watch, 90.0) == [Verdict.BACK]
+    watch.settle(0.2)
+    assert heard(watch, 90.0) == [Verdict.SKIP] and watch.factor == 0.2
+    watch.settle(7.0)
+    assert watch.factor == 1.0
+
+
 def test_a_long_message_is_cut():
     message = MessageNorm()
     assert [message.share(1.0) for _ in range(3)] == [1.0] * 3 and message.share(30.0) == pytest.approx(0.1)
@@ -139,6 +157,23 @@ def test_a_run_that_diverges_survives(optimizer, cap):
     assert max(governed[-20:]) < start / 5
 
 
+@pytest.mark.parametrize("bad", [5, 30])
+def test_parameters_without_gradients_are_left(bad):
+    """Five bad batches are skipped; where it goes on the parameters are at fault, and the good copy comes back."""
+    training = Training(sst.rule.Governor())
+    for _ in range(20):
+        training.step()
+    good = training.x.detach().clone()
+    training.x.data.fill_(1e19)  # as if one step had overflowed
+    for _ in range(bad):
+        norms = [math.nan] * 4 if float(training.x.detach().norm()) > 1e18 else [1.0] * 4
+        training.x.grad = torch.zeros(50)
+        arrived(training.state, *norms, losses=[1.0] * 4)
+        training.stable.step()
+    near = float((training.x - good).detach().norm()) < 10
+    assert near == (bad > 10) and (training.stable.rule.factor_now < 1) == near
+
+
 def test_nothing_wrong_costs_nothing():
     plain, governed = Training(sst.rule.Constant()), Training(sst.rule.Governor())
     for _ in range(100):
@@ -147,12 +182,13 @@ def test_nothing_wrong_costs_nothing():
     assert governed.step() < 1.1 * plain.step()
 
 
+def run(training, *steps):
+    for k in steps:
+        training.step(factor=1e4 if k == 12 else 1.0, losses=[300.0] * 4 if k in (20, 21) else None)
+
+
 @pytest.mark.parametrize("copy", [True, False])
 def test_it_resumes_bit_for_bit(copy, tmp_path):
-    def run(training, *steps):
-        for k in steps:
-            training.step(factor=1e4 if k == 12 else 1.0, losses=[300.0] * 4 if k in (20, 21) else None)
-
     whole = Training(sst.rule.Governor(copy=copy, cap=0), hot=30.0, momentum=0.9)
     run(whole, *range(40))
     first = Training(sst.rule.Governor(copy=copy, cap=0), hot=30.0, momentum=0.9)
@@ -198,6 +234,21 @@ def test_a_probe_is_asked_once_where_the_start_is_too_hot():
     for _ in range(100):
         value = training.step()
     assert len(asked) == 1 and value < 2.0 and training.stable.rule.factor_now <= 1 / 60 + 1e-9
+
+
+def test_a_probe_is_asked_where_signs_say_so_without_losses():
+    asked = []
+    training = Training(sst.rule.Governor(probe=lambda: asked.append(1) or 0.05), hot=20.0)
+    for _ in range(60):
+        training.step(losses=[math.nan] * 4)
+    assert len(asked) == 1 and training.stable.rule.factor_now <= 1 / 20 + 1e-9
+
+
+@pytest.mark.parametrize("said", [math.nan, 0.0, -1.0])
+def test_a_probe_must_give_a_step(said):
+    training = Training(sst.rule.Governor(probe=lambda: said, cap=0), hot=60.0)
+    with pytest.raises(InvalidInput, match="the probe's step"):
+        run(training, *range(100))
 
 
 def test_copies_of_another_model_are_refused():

@@ -2,6 +2,7 @@
 
 import json
 import math
+from itertools import islice
 
 import pytest
 import torch
@@ -67,6 +68,26 @@ def test_the_users_optimizer_is_in_the_loop(optimizer, family):
     found = sst.probe(linear(), square, batches(), agents=2, horizon=40, optimizer=optimizer, compressor=TOP)
     assert found.family == family and found.step < found.useful.step and found.useful.low < found.useful.high
     assert found.status == "bracketed" and {trial.ended for trial in found.trials} >= {"ramp", "below"}
+
+
+def test_muon_is_in_the_loop():
+    """What is said holds for the training itself: the step trains, and far above the edge the loss does not fall."""
+
+    def muon(parameters):
+        return torch.optim.Muon(parameters, lr=0.01, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
+
+    def model():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(4, 16, bias=False), nn.Tanh(), nn.Linear(16, 1, bias=False))
+
+    found = sst.probe(model(), square, batches(), agents=2, horizon=40, optimizer=muon)
+    assert found.family == "other" and found.status == "bracketed" and found.step < found.useful.step
+    one = trainer(model=model(), optimizer=muon, horizon=40)
+    tail, hot = (
+        list(islice(one.losses(lambda t, step=step: step, 500), 40))[-8:]
+        for step in (found.step, 8 * found.useful.high)
+    )
+    assert sum(tail) / 8 < 0.5 < sum(hot) / 8
 
 
 def test_momentum_has_a_smaller_edge(advice):

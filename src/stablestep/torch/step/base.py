@@ -58,6 +58,10 @@ class Rule(abc.ABC):
         del seen
         return True
 
+    def spoilt(self, seen: Seen) -> None:
+        """The step is left out, since a gradient or message is not finite."""
+        del seen
+
     @abc.abstractmethod
     def factor(self, seen: Seen) -> float:
         """What every learning rate is multiplied by in this step."""

@@ -106,6 +106,7 @@ class StableStep(Optimizer):
         self._check_fresh(arrived.serial)
         if not arrived.finite:
             self._skip(arrived)
+            self.rule.spoilt(self._seen(arrived))
             return loss
         self._check_scaler()
         self._look_for_gradients()

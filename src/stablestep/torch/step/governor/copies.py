@@ -1,6 +1,6 @@
 """What the governor keeps of the parameters: the last update, and a good copy to go back to."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ Tensor = torch.Tensor
 # One kernel for many tensors on a GPU.
 _copy, _add = torch._foreach_copy_, torch._foreach_add_  # pyright: ignore[reportPrivateImportUsage]
 _subtract, _norms = torch._foreach_sub_, torch._foreach_norm  # pyright: ignore[reportPrivateImportUsage]
+_product = torch._foreach_mul  # pyright: ignore[reportPrivateImportUsage]
 
 
 class Copies:
@@ -20,6 +21,7 @@ class Copies:
         self.keep = keep
         self.good: list[Tensor] = []
         self.update: list[Tensor] = []
+        self.length = torch.zeros((), dtype=torch.float64)  # of the update
         self.moved = False  # whether `update` is one
 
     def place(self, parameters: Sequence[Tensor]) -> None:
@@ -29,6 +31,8 @@ class Copies:
             InvalidInput: if they are of other parameters.
         """
         self.good, self.update = _placed(self.good, parameters), _placed(self.update, parameters)
+        if self.moved:
+            self.length = total_norm(self.update)
 
     @torch.no_grad()
     def save(self, parameters: Sequence[Tensor]) -> None:
@@ -43,30 +47,39 @@ class Copies:
         self.moved = False
 
     @torch.no_grad()
-    def begin(self, parameters: Sequence[Tensor]) -> None:
-        """A step begins."""
-        self.update = _copied(parameters, self.update)
+    def begin(self, parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """A step begins: the message's norm, and its cosine with the last update, 0 where one of them is 0 or there was none."""
+        norms, dots = [], []
+        for updates, some in _together(self.update or [None] * len(parameters), parameters):
+            messages = [one.grad for one in some if one.grad is not None]
+            norms += _norms(messages) if messages else []
+            if self.moved:
+                dots += [_dot(one.grad, update) for one, update in zip(some, updates) if one.grad is not None]
+            if self.update:
+                _copy(updates, some)
+        self.update = self.update or [parameter.detach().clone() for parameter in parameters]
+        norm, dot = _total(norms), torch.stack(dots).sum() if dots else torch.zeros(())
+        product = self.length * norm
         self.moved = False
+        return norm, torch.where((product > 0) & bool(dots), dot.to(norm) / product, 0.0)
 
     @torch.no_grad()
     def end(self, parameters: Sequence[Tensor], cap: float) -> None:
         """A step was made: shorten it to `cap` ‖x‖ unless x was 0, and remember it, along the descent."""
-        before, after = self.update, list(parameters)
-        size = total_norm(before)
-        _subtract(before, after)
+        sizes, lengths = [], []
+        for before, after in _together(self.update, parameters):
+            sizes += _norms(before) if cap else []
+            _subtract(before, after)
+            lengths += _norms(before)
+        self.length, self.moved = _total(lengths), True
         if cap:
-            length = total_norm(before)
-            excess = torch.where((length > cap * size) & (size > 0), 1 - cap * size / length, 0.0)
-            # Nothing is added to an update within the cap, which stays as the optimizer made it.
-            _add(after, [(update * excess).to(update.dtype) for update in before])
-        self.moved = True
+            self._shorten(list(parameters), cap * _total(sizes))
 
-    def cosine(self, parameters: Sequence[Tensor], norm: Tensor) -> Tensor:
-        """cos(message, last update) for a message of this norm; 0 where one of them is 0."""
-        pairs = [(one.grad, update) for one, update in zip(parameters, self.update) if one.grad is not None]
-        dot = torch.stack([_dot(message, update) for message, update in pairs]).sum()
-        length = total_norm(self.update) * norm
-        return torch.where(length > 0, dot / length, 0.0)
+    def _shorten(self, parameters: list[Tensor], most: Tensor) -> None:
+        excess = torch.where((self.length > most) & (most > 0), 1 - most / self.length, 0.0)
+        # A GPU is not waited for: nothing is added to an update within the cap, which stays as the optimizer made it.
+        if excess.device.type != "cpu" or excess > 0:
+            _add(parameters, _product(self.update, excess.to(self.update[0].dtype)))
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors, to go on bit for bit."""
@@ -81,7 +94,20 @@ class Copies:
 
 def total_norm(tensors: Sequence[Tensor]) -> Tensor:
     """√(Σ ‖t‖²) in float64."""
-    return torch.linalg.vector_norm(torch.stack(_norms(list(tensors))).double())
+    return _total(_norms(list(tensors)))
+
+
+def _total(norms: Sequence[Tensor]) -> Tensor:
+    return torch.linalg.vector_norm(torch.stack(list(norms)).double())
+
+
+def _together(*lists: Sequence[Any]) -> Iterator[Sequence[list[Any]]]:
+    """All tensors at once on a GPU, few kernels; on the CPU one by one, so that what follows finds them in its cache."""
+    if lists[-1][0].device.type != "cpu":
+        yield [list(each) for each in lists]
+    else:
+        for row in zip(*lists):
+            yield [[one] for one in row]
 
 
 def _dot(left: Tensor, right: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch.distributed.tensor import DTensor
 
 from stablestep.errors import flag, positive, require, shown
 from stablestep.torch.step.base import Rule, Seen, warn
-from stablestep.torch.step.governor.copies import Copies, total_norm
+from stablestep.torch.step.governor.copies import Copies
 from stablestep.torch.step.governor.direction import SignTest
 from stablestep.torch.step.governor.loss import LossWatch, Verdict
 from stablestep.torch.step.governor.norms import NormWatch
@@ -48,7 +48,7 @@ class Governor(Rule):
     2. The loss, if `HookState.note` was called before backward (see `LossWatch`): an alarm puts the parameters back to the last good
        copy, clears the optimizer's state and multiplies the factor by .35; if the loss is as bad there, the data were at fault, and the
        step is left out.
-    3. Pflug's sign test (see `SignTest`) multiplies the factor by .6.
+    3. Pflug's sign test (see `SignTest`) multiplies the factor by .6, from which it does not recover.
     4. A message longer than three times the usual one is cut, and so is an update longer than cap · ‖x‖.
 
     Without losses 2 is absent, and a warning says so: nothing is put back. There is no further collective, except that a probe's answer is
@@ -57,8 +57,9 @@ class Governor(Rule):
     Args:
         copy: whether a good copy of the parameters is kept, which costs their memory once more (the last update always does, once).
             Without it a run that is much too hot from its first steps can be lost.
-        probe: where the first alarm comes within 50 steps, the training was too hot from the start: a function without arguments that gives
-            a learning rate for the first group, such as `lambda: sst.probe(…).step`; called on the first worker of the group.
+        probe: where 2 or 3 speak within 50 steps, the training was too hot from the start: a function without arguments that gives a
+            learning rate, such as `lambda: sst.probe(…).step`; called once, on the first worker of the group, with the parameters at the
+            good copy if 2 spoke. The factor is never larger than what it says.
         cap: the longest update, in units of ‖x‖; 0 for none.
 
     Raises:
@@ -71,7 +72,7 @@ class Governor(Rule):
     def __init__(self, copy: bool = True, probe: Callable[[], float] | None = None, cap: float = 0.1):
         require(probe is None or callable(probe), f"probe is {shown(probe)}, but must be a function without arguments.")
         self.cap = cap if cap == 0 else positive("cap", cap)
-        self.probe, self.steps, self.restored = probe, 0, False
+        self.probe, self.steps, self.asked, self.restored = probe, 0, False, False
         self.copies = Copies(flag("copy", copy))
         self.norms, self.losses, self.signs, self.message = NormWatch(), LossWatch(), SignTest(), MessageNorm()
 
@@ -81,14 +82,7 @@ class Governor(Rule):
         return self.losses.factor
 
     def admits(self, seen: Seen) -> bool:
-        require(
-            not any(isinstance(parameter, DTensor) for parameter in seen.parameters),
-            "the governor looks at whole parameters, but this model's are sharded; use another rule, such as Clip.",
-        )
-        if self.restored:
-            self.copies.place(seen.parameters)
-            self.restored = False
-        self.steps += 1
+        self._look_at(seen)
         if self.norms.stands_out(seen.norms):
             return False
         return self._unheard() if math.isnan(seen.loss) else self._heard(seen)
@@ -100,39 +94,60 @@ class Governor(Rule):
             )
         return True
 
+    def spoilt(self, seen: Seen) -> None:
+        self._look_at(seen)
+        if self.norms.spoils() and self.copies.good:
+            self.losses.back()
+            self._go_back(seen)
+
+    def _look_at(self, seen: Seen) -> None:
+        require(
+            not any(isinstance(parameter, DTensor) for parameter in seen.parameters),
+            "the governor looks at whole parameters, but this model's are sharded; use another rule, such as Clip.",
+        )
+        if self.restored:
+            self.copies.place(seen.parameters)
+            self.restored = False
+        self.steps += 1
+
     def _heard(self, seen: Seen) -> bool:
         verdict = self.losses.hear(seen.loss)
         if verdict is Verdict.KEEP:
             self.copies.save(seen.parameters)
-        if verdict is Verdict.BACK:
-            self.signs.clear()
-            self._ask_probe(seen)
-            if not self.copies.good:
-                self.losses.looking = False
-                return True
-            self.copies.restore(seen.parameters)
-            seen.forget()
-        return verdict in (Verdict.GO, Verdict.KEEP)
+        if verdict is not Verdict.BACK:
+            return verdict is not Verdict.SKIP
+        if self.copies.good:
+            self._go_back(seen)
+            return False
+        self.signs.clear()
+        self.losses.looking = False
+        self._ask_probe(seen)
+        return True
+
+    def _go_back(self, seen: Seen) -> None:
+        self.signs.clear()
+        self.copies.restore(seen.parameters)
+        seen.forget()
+        self._ask_probe(seen)
 
     def _ask_probe(self, seen: Seen) -> None:
-        if self.probe is None or self.losses.alarms > 1 or self.steps > _EARLY:
+        if self.probe is None or self.asked or self.steps > _EARLY:
             return
-        if self.copies.good:
-            self.copies.restore(seen.parameters)
+        self.asked = True
         step = positive("the probe's step", _from_first(self.probe, seen))
-        self.losses.factor = self.losses.ceiling = self.losses.slow = step / seen.lr
+        self.losses.settle(step / seen.initial_lr)  # not what a warm-up has made of it
 
     def factor(self, seen: Seen) -> float:
-        norm = total_norm(seen.messages)
-        cosine = self.copies.cosine(seen.parameters, norm) if self.copies.moved else norm.new_zeros(())
-        angle, length = torch.stack([cosine, norm]).tolist()  # a GPU is waited for once
-        if self.copies.moved:
-            self.losses.factor *= self.signs.lowers(angle)
+        moved = self.copies.moved
+        length, angle = torch.stack(self.copies.begin(seen.parameters)).tolist()  # a GPU is waited for once
+        lowered = self.signs.lowers(angle) if moved else 1.0
+        if lowered < 1:
+            self.losses.lower(lowered)
+            self._ask_probe(seen)
         share = self.message.share(length)
         if share < 1:
             for message in seen.messages:
                 message.mul_(share)
-        self.copies.begin(seen.parameters)
         return self.losses.factor
 
     def moved(self, seen: Seen) -> None:
@@ -141,12 +156,12 @@ class Governor(Rule):
     def state_dict(self) -> dict[str, Any]:
         """Plain numbers, and the tensors of the copies."""
         watches = {name: asdict(getattr(self, name)) for name in _WATCHES}
-        return {**watches, "steps": self.steps, "copies": self.copies.state_dict()}
+        return {**watches, "steps": self.steps, "asked": self.asked, "copies": self.copies.state_dict()}
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         for name, kind in _WATCHES.items():
             setattr(self, name, kind(**saved[name]))
-        self.steps, self.restored = int(saved["steps"]), True
+        self.steps, self.asked, self.restored = int(saved["steps"]), bool(saved["asked"]), True
         self.copies.load_state_dict(saved["copies"])
 
 

@@ -52,17 +52,41 @@ class LossWatch:
         """One step's mean loss over the workers, before the step."""
         if math.isnan(self.start):
             return self._first(loss) if math.isfinite(loss) else Verdict.GO
-        loss = min(loss, self.start + 9 * abs(self.start))
+        loss = min(loss, self._most)
         if self.looking and self._data_are_bad(loss):
             return Verdict.SKIP
         self.looking, self.looks = False, 0
         level = self._count(loss)
         if self.mean > level and self.cool <= 0:
-            return self._alarm(loss)
+            self.back(loss)
+            return Verdict.BACK
         if self.cool <= 0 and self.mean <= level:
             rate = _RECOVERY if self.factor < self.slow else _CAREFUL
             self.factor = min(self.ceiling, self.factor * rate)
         return self._kept()
+
+    def lower(self, share: float) -> None:
+        """Other signs say that the factor is too large; it does not recover from that."""
+        self.factor *= share
+        self.ceiling = self.factor
+
+    def settle(self, factor: float) -> None:
+        """The right factor is known, at most 1: neither recovery nor bad data bring the old one back."""
+        self.factor = self.ceiling = self.slow = min(1.0, factor)
+        self.factor_before, self.slow_before = self.factor, self.slow
+
+    def back(self, loss: float = math.inf) -> None:
+        """The parameters are bad: back to the good copy, with a smaller factor; the next loss says whether it was the data."""
+        self.factor_before, self.slow_before = self.factor, self.slow
+        self.slow = min(self.slow, _BACK_OFF * self.factor)
+        self.factor *= _BACK_OFF
+        self.mean, self.bad_loss = self.kept_mean, min(loss, self._most)
+        self.cool, self.looking, self.looks = _COOL, True, 0
+        self.alarms += 1
+
+    @property
+    def _most(self) -> float:
+        return self.start + 9 * abs(self.start)
 
     def _first(self, loss: float) -> Verdict:
         self.start = self.mean = self.best = self.kept_mean = loss
@@ -85,15 +109,6 @@ class LossWatch:
         self.cool -= 1
         self.since_kept += 1
         return self.best + max(_FALL * (self.start - self.best), _DEVIATIONS * self.deviation)
-
-    def _alarm(self, loss: float) -> Verdict:
-        self.factor_before, self.slow_before = self.factor, self.slow
-        self.slow = min(self.slow, _BACK_OFF * self.factor)
-        self.factor *= _BACK_OFF
-        self.mean, self.bad_loss = self.kept_mean, loss
-        self.cool, self.looking, self.looks = _COOL, True, 0
-        self.alarms += 1
-        return Verdict.BACK
 
     def _kept(self) -> Verdict:
         if self.mean > self.best or self.since_kept < _KEEP_EVERY:
