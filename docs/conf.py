@@ -114,7 +114,7 @@ def take_in(app):
         first, *rest = re.split(r"^# ", (ROOT / source).read_text(encoding="utf-8"), flags=re.M)[1:]
         (HERE / place).parent.mkdir(exist_ok=True)
         (HERE / place).write_text("# " + "## ".join([first, *rest]), encoding="utf-8")
-    page = KEPT / "pages" / "explore.html"
+    page = KEPT / "pages" / "explorer.html"
     if not page.exists():
         page.write_text(explorer(), encoding="utf-8")
 
