@@ -18,11 +18,13 @@ from jax import monitoring
 seen = []
 monitoring.register_event_listener(lambda event, **_: seen.append(event))
 assert jax.config.jax_compilation_cache_dir is None, "set on import"
-ss.cache(*sys.argv[1:])
-agents = ss.Agents(1, ss.noise.Gaussian(sigma0=1.0))
-found = ss.simulate(ss.Setup(ss.problem.Quartic(2), agents), schedule=ss.schedule.Constant(0.1), x0=1.0, steps=3, runs=4)
-print(float(found.loss_mean[-1]), sum(event.endswith("cache_hits") for event in seen))
+ss.cache(*sys.argv[2:])
+setup = ss.Setup(ss.problem.Quartic(2), ss.Agents(1, ss.noise.Gaussian(sigma0=1.0)))
+found = eval(sys.argv[1])
+print(float(found), *(sum(event.endswith(end) for event in seen) for end in ("cache_hits", "compile_requests_use_cache")))
 """
+SIMULATE = "ss.simulate(setup, schedule=ss.schedule.Constant(0.1), x0=1.0, steps=3, runs=4).loss_mean[-1]"
+CRITICAL = "ss.stability.critical_step(setup, x0=1.0).step"
 
 
 @pytest.fixture(autouse=True)
@@ -34,20 +36,27 @@ def as_before():
         jax.config.update(name, value)
 
 
-def run(*arguments, **variables):
+def run(*arguments, what=SIMULATE, **variables):
+    """What a process of its own finds, how many of its kernels were kept, and how many it needs."""
     environment = {**os.environ, "STABLESTEP_CACHE": "", **{name: str(value) for name, value in variables.items()}}
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, *map(str, arguments)], env=environment, capture_output=True, text=True
+        [sys.executable, "-c", SCRIPT, what, *map(str, arguments)], env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    loss, hits = done.stdout.split()
-    return loss, int(hits), done.stderr
+    found, hits, kernels = done.stdout.split()
+    return found, int(hits), int(kernels)
 
 
 def test_the_second_process_compiles_nothing(tmp_path):
     first, second = run(tmp_path), run(XDG_CACHE_HOME=tmp_path, STABLESTEP_CACHE=tmp_path)
     assert first[0] == second[0]
-    assert first[1] == 0 < second[1]
+    assert first[1] == 0 < second[1] == second[2]
+
+
+# f at the start, and the runs; f at the start in both precisions, messages, f after one of them, and a round of members.
+@pytest.mark.parametrize(("what", "kernels"), [(SIMULATE, 2), (CRITICAL, 5)])
+def test_few_kernels(tmp_path, what, kernels):
+    assert run(tmp_path, what=what)[2] == kernels
 
 
 def test_an_entry_that_is_broken_is_compiled_anew(tmp_path):

@@ -154,12 +154,32 @@ def dense_bytes(rank, workers, folder):
 
 def own_bytes(rank, workers, folder):
     ledger = Ledger().watch()
-    for compressor in (C.RandK(fraction=0.05), C.Sign(), C.ErrorFeedback(C.TopK(fraction=0.01))):
+    sparse = C.TopK(fraction=0.01)
+    for compressor in (
+        C.RandK(fraction=0.05),
+        C.Sign(),
+        C.ErrorFeedback(sparse),
+        C.Momentum(C.EF21(sparse), beta=0.9),
+        C.LowRank(2),
+    ):
         model, ledger.sent = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(100, 10)), 0.0
         state = sst.register(model, sst.HookState(compressor))
         with ledger.counting():
             model(torch.randn(4, 100)).square().sum().backward()
         assert ledger.sent == state.telemetry()["bytes_sent"] > 0
+
+
+def local_bytes(rank, workers, folder):
+    ledger = Ledger().watch()
+    for exchange in ("two-shot", "all-gather"):
+        model = torch.nn.Sequential(torch.nn.Linear(100, 64), torch.nn.BatchNorm1d(64), torch.nn.Linear(64, 10))
+        steps = sst.LocalSteps(model, torch.optim.SGD(model.parameters(), lr=0.1), every=2, exchange=exchange)
+        ledger.sent = 0.0
+        with ledger.counting():
+            for _ in range(6):
+                model(torch.randn(4, 100)).square().sum().backward()
+                steps.step()
+        assert ledger.sent > 0 and steps.telemetry()["bytes_total"] == pytest.approx(ledger.sent, rel=0.02), exchange
 
 
 def drifting(rank, workers, folder):
@@ -175,7 +195,8 @@ def drifting(rank, workers, folder):
 
 
 def test_bytes_are_those_of_a_dense_exchange_and_of_the_telemetry_and_drift_is_found():
-    together(2, dense_bytes, own_bytes, drifting)
+    together(2, dense_bytes, own_bytes, local_bytes, drifting)
+    together(3, local_bytes)
 
 
 def test_every_entrant_trains_and_gives_its_workers_one_model():

@@ -1,7 +1,7 @@
 """Random specs, from valid ones with up to three changes: load, advise and a tiny run either work or refuse in one sentence.
 
-STABLESTEP_FUZZ=100000 makes so many; STABLESTEP_TEST_SEED makes other ones. A spec whose parts nobody combined before is compiled, which
-takes a second; others of the same kind take milliseconds.
+STABLESTEP_FUZZ=100000 makes so many; STABLESTEP_TEST_SEED makes other ones. They come in two parts, for two cores. A spec whose parts
+nobody combined before is compiled, which takes a second, so only so many kinds are run; others of the same kind take milliseconds.
 """
 
 import copy
@@ -15,16 +15,19 @@ import numpy as np
 import pytest
 
 from conftest import SUITE_SEED
+from stablestep import compressor, noise, problem, schedule
 from stablestep.errors import InvalidInput
+from stablestep.setup import Agents, Setup
 from stablestep.simulate import simulate
-from stablestep.spec import load
+from stablestep.spec import MODULES, load
 from stablestep.stability import advise
 
 hypothesis = pytest.importorskip("hypothesis")
 from hypothesis import strategies as st  # noqa: E402
 
-EXAMPLES = int(os.environ.get("STABLESTEP_FUZZ", "300"))
-COMPILED = max(8, EXAMPLES // 200)  # kinds that are run
+PARTS = 2
+EXAMPLES = int(os.environ.get("STABLESTEP_FUZZ", "10000")) // PARTS
+COMPILED = max(6, EXAMPLES // 1000)  # kinds that are run
 COUNTS = Counter()
 
 PROBLEMS = [
@@ -76,7 +79,7 @@ SERVERS = [
     {"type": "HeavyBall", "beta": 0.5, "nesterov": True},
     {"type": "Majority"},
 ]
-WHOLE = [0, 1, 2, -1, 3, 17, 2**31, 2**63 - 1, 10**30]
+WHOLE = [0, 1, 2, -1, 3, 17, 2**31, 2**63 - 1, 10**30, 10**400]
 REAL = [0.0, -0.0, 0.5, 1.0, -1.0, 1e-300, 1e300, 5e-324, float("inf"), float("-inf"), float("nan")]
 LISTS = [[], [1.0], [0.0, 1.0, 2.0], [[1.0, 2.0], [3.0]], [True], ["a"], [float("nan")], [{}]]
 WORDS = [
@@ -158,6 +161,14 @@ def toml(value):
     return str(value).lower() if isinstance(value, bool | float) else str(value)
 
 
+@pytest.fixture
+def quickly_compiled():
+    """What is run three steps need not be quick."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
     return tmp_path_factory.mktemp("fuzz") / "spec.toml"
@@ -196,10 +207,11 @@ def run(spec, kinds):
     attempt("run", lambda: simulate(spec.setup, schedule=spec.schedule, **options))
 
 
-def test_random_specs(path):
+@pytest.mark.parametrize("part", range(PARTS))
+def test_random_specs(part, path, quickly_compiled):
     kinds = set()
 
-    @hypothesis.seed(SUITE_SEED)
+    @hypothesis.seed(SUITE_SEED + part)
     @hypothesis.settings(
         max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(hypothesis.HealthCheck)
     )
@@ -219,3 +231,33 @@ def test_random_specs(path):
     check()
     print(dict(COUNTS))
     assert COUNTS["load"] > EXAMPLES / 4 and COUNTS["load refused"] > EXAMPLES / 5 and COUNTS["run"] >= 4, COUNTS
+
+
+HUGE = [10**400, -(10**400), 10**5000]  # the last one Python does not even write
+
+
+@pytest.mark.parametrize("table", PROBLEMS + NOISES + LEAVES + WRAPPERS + SCHEDULES[:-1] + SERVERS, ids=str)
+@pytest.mark.parametrize("huge", HUGE, ids=["large", "small", "unwritten"])
+def test_numbers_that_no_float_holds_in_parts(table, huge):
+    """In Python, where no reader of a file stands before the parts."""
+    kind = next(getattr(module, table["type"]) for module in MODULES if hasattr(module, table["type"]))
+    given = {name: value for name, value in table.items() if name != "type"}
+    if table in WRAPPERS:
+        given["inner"] = compressor.Sign()
+    for name, value in given.items():
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            with pytest.raises(InvalidInput) as caught:
+                kind(**{**given, name: huge})
+            one_sentence(caught.value)
+
+
+@pytest.mark.parametrize("name", ["x0", "steps", "runs", "seed", "radius", "record"])
+@pytest.mark.parametrize("huge", HUGE, ids=["large", "small", "unwritten"])
+def test_numbers_that_no_float_holds_in_a_run(name, huge):
+    setup = Setup(problem.Quartic(dim=2), Agents(2, noise.Gaussian()))
+    with pytest.raises(InvalidInput) as caught:
+        simulate(setup, schedule=schedule.Constant(0.1), **{"x0": 1.0, "steps": 2, "runs": 2, name: huge})
+    one_sentence(caught.value)
+    if name in ("x0", "seed"):
+        with pytest.raises(InvalidInput):
+            advise(setup, **{"x0": 1.0, name: huge})

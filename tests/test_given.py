@@ -7,7 +7,7 @@ from stablestep import integrate, simulate, vary
 from stablestep.errors import InvalidInput
 from stablestep.message import law
 from stablestep.noise import Gaussian
-from stablestep.problem import Mixture, Quadratic
+from stablestep.problem import FiniteSum, Mixture, Quadratic
 from stablestep.schedule import Constant, StepLimit
 from stablestep.sde import loss_process, model
 from stablestep.setup import Agents, Setup
@@ -80,6 +80,12 @@ OTHERS = [
     (lambda: simulate(SETUP, schedule=STEP, x0=lambda key: float(key), steps=1), r"x0\(key\) failed with"),
     (lambda: simulate(SETUP, schedule=STEP, x0=lambda key: 1j, steps=1), r"x0\(key\) holds complex"),
     (lambda: constants(SETUP, L1=1.0, x0="here"), "x0"),
+    (lambda: result(4.2), r'no result 4\.2, as results have texts for names; write "4\.2"'),
+    (lambda: result(np.float64(4.2)), r'write "4\.2"'),
+    (lambda: step_limit("4.2", SETUP), r"must be a Constants, such as theorem\.constants\(setup, L1=1\)"),
+    (lambda: Setup(lambda x: x, Agents(1)), r"must be a Problem, such as problem\.Function\(f, dim\)"),
+    (lambda: Agents(1, problem=lambda x: x), r"such as problem\.Function\(f, dim\)"),
+    (lambda: FiniteSum(np.ones((5, 3)), lambda x, row: x @ row, 3), "FiniteSum: f is array"),
     (lambda: Mixture(3, [1.0]), "Mixture: problems is 3, but must list problems"),
     (lambda: Mixture("ab", [1.0]), 'Mixture: problems is "ab"'),
 ]

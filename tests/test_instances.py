@@ -11,11 +11,11 @@ from stablestep import noise as noise_module
 from stablestep import problem
 from stablestep.compressor import Compressor
 from stablestep.compressor.feedback import Wrapper
+from stablestep.described import parameters
 from stablestep.errors import InvalidInput
 from stablestep.schedule import Seen
 from stablestep.setup import Agents, Setup
 from stablestep.stream import Family, Stream
-from stablestep.vary import parameters
 from tests.instances import (
     BIASED,
     COMPRESSORS,

@@ -38,6 +38,9 @@ def diverging(at, steps=12):
 def grid(**values):
     (name,) = values
     results = [diverging(3), result(np.geomspace(1, 0.1, 12))]
+    if name == "eta":  # as simulate returns it: each η has its own times
+        apart = xr.concat([one.drop_vars("time") for one in results], xr.DataArray(values[name], dims=name, name=name))
+        return apart.assign_coords(time=((name, "time"), np.outer(values[name], np.arange(12))))
     return xr.concat(results, xr.DataArray(values[name], dims=name, name=name))
 
 
@@ -219,6 +222,41 @@ def test_another_dataset_is_refused():
     for draw in (plot.loss, plot.gradient_norm, plot.diverged):
         with pytest.raises(InvalidInput, match="simulate"):
             draw(xr.Dataset({"x": ("time", [1.0])}))
+    with pytest.raises(InvalidInput, match="compare returned"):
+        plot.gap(result([2.0, 1.0]))
+
+
+@pytest.mark.parametrize(
+    "draw", [plot.loss, plot.gradient_norm, plot.diverged, plot.mean_loss, plot.gap, plot.edge_map]
+)
+@pytest.mark.parametrize("junk", [None, 1.0, [1.0], {}, np.ones(3)], ids=repr)
+def test_something_else_is_refused(draw, junk):
+    with pytest.raises(InvalidInput, match="must be a Dataset, such as what"):
+        draw(junk)
+
+
+def gaps():
+    times, ones = np.arange(3) * 0.1, np.ones((2, 3))
+    columns = {
+        "loss_discrete": 3 * ones,
+        "loss_discrete_stderr": 0.1 * ones,
+        "loss_model": np.array([[2.0], [4.0]]) * ones,
+    }
+    return xr.Dataset(
+        {name: (("model", "time"), column) for name, column in columns.items()}, {"model": ["a", "b"], "time": times}
+    )
+
+
+def test_a_gap_is_the_optimizer_and_every_model():
+    ax = plot.gap(gaps())
+    assert legend(ax) == ["optimizer", "a", "b"] and ax.get_yscale() == "log"
+    assert [float(line.get_ydata()[0]) for line in ax.lines] == [3.0, 2.0, 4.0]
+    assert plot.gap(gaps() - 3).get_yscale() == "linear" and plot.gap(gaps(), log_time=True).get_xscale() == "symlog"
+
+
+def test_a_table_of_compare_is_no_dictionary_of_results():
+    with pytest.raises(InvalidInput, match=r"give \{label: result\}; of what ss\.compare returns, plot\.gap"):
+        plot.compare(gaps())
 
 
 def test_no_graphical_backend_and_no_global_figure():
@@ -233,3 +271,42 @@ def test_no_graphical_backend_and_no_global_figure():
 @pytest.mark.parametrize(("fraction", "text"), [(0.0, "0 %"), (1.0, "100 %"), (0.5, "50.0 %"), (0.001, "0.10 %")])
 def test_percent(fraction, text):
     assert plot.percent(fraction) == text
+
+
+def many(count):
+    return xr.concat([result([2.0, 1.0])] * count, xr.DataArray(np.arange(count), dims="omega", name="omega"))
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.0])
+def test_a_legend_of_twenty_lines_stands_beside_the_axes_and_inside_the_figure(fraction):
+    twenty = many(20)
+    twenty["diverged"][:] = fraction  # with more to say of each line
+    for ax in (plot.loss(twenty), plot.diverged(twenty)):
+        box = drawn(ax)
+        assert len(legend(ax)) == 20 and ax.get_legend()._ncols == 1
+        assert box.x0 >= ax.get_window_extent().x1 and ax.get_window_extent().width >= 0.4 * 5.4 * ax.figure.dpi
+        assert ax.figure.bbox.x0 <= box.x0 and box.x1 <= ax.figure.bbox.x1 and box.y0 >= ax.figure.bbox.y0
+        assert ax.get_window_extent().height >= 0.7 * ax.figure.bbox.height  # the legend takes nothing of it
+
+
+def drawn(ax):
+    ax.figure.draw_without_rendering()
+    return ax.get_legend().get_window_extent()
+
+
+def test_a_legend_of_fifty_lines_has_columns():
+    assert plot.loss(many(50)).get_legend()._ncols == 3
+
+
+def test_a_figure_of_ones_own_does_not_grow():
+    figure, (left, _) = plot.panels(1, 2)
+    plot.loss(many(20), left)
+    assert figure.get_size_inches().tolist() == [10.8, 3.7]
+
+
+@pytest.mark.parametrize("count", [3, 7, 20])
+def test_no_two_lines_of_a_comparison_share_a_colour(count):
+    ax = plot.compare({str(number): result([2.0, 1.0]) for number in range(count)})
+    assert len({str(line.get_color()) for line in ax.lines}) == count
+    ax = plot.lines([1, 2], {str(number): [1, 2] for number in range(count)}, ordered=False)
+    assert len({str(line.get_color()) for line in ax.lines}) == count

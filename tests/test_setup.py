@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 
 from stablestep.compressor import Identity, RandK, RandomSparsification, Sign
+from stablestep.described import parameters
 from stablestep.errors import InvalidInput
 from stablestep.noise import Gaussian, Minibatch, StudentT
 from stablestep.problem import Cosh, Logistic, Mixture, Quadratic, Quartic
 from stablestep.setup import Agents, Setup
-from stablestep.vary import parameters, vary
+from stablestep.vary import vary
 
 SETUP = Setup(Quartic(8), Agents(3, Gaussian(0.5, 0.1), RandomSparsification(4.0)), Agents(2, StudentT(2.5), Sign()))
 DATA = Logistic(np.eye(2), [0, 1])

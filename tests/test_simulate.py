@@ -4,11 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import xarray as xr
 
 from stablestep.compressor import RandK, RandomSparsification, Sign, TernGrad
 from stablestep.errors import InvalidInput
 from stablestep.noise import Gaussian, Minibatch, StudentT
-from stablestep.problem import Cosh, Function, Logistic, Quadratic, Quartic
+from stablestep.problem import Cosh, FiniteSum, Function, Logistic, Quadratic, Quartic
 from stablestep.record import chunks, engine
 from stablestep.schedule import Clip, Constant, Custom, LocalNorms, Polynomial, StepLimit
 from stablestep.setup import Agents, Setup
@@ -431,6 +432,23 @@ def test_a_grid_of_several_parameters():
     assert found.iteration.dims == ("time",)
 
 
+def test_time_is_time_along_a_grid_of_eta(tmp_path):
+    found = run(grid={"sigma0": [0.1, 0.2], "eta": [0.1, 0.05]})
+    assert found.time.dims == ("eta", "time") and found.time.attrs["long_name"] == "t = kη"
+    np.testing.assert_allclose(found.time, np.outer([0.1, 0.05], found.iteration))
+    np.testing.assert_array_equal(found.sel(eta=0.05).time, run(schedule=Constant(0.05)).time)
+    found.to_netcdf(tmp_path / "result.nc", engine="h5netcdf")
+    with xr.open_dataset(tmp_path / "result.nc", engine="h5netcdf") as again:
+        xr.testing.assert_identical(again.time.load(), found.time)
+
+
+def test_time_is_an_index_where_eta_is_the_same():
+    for grid in ({"sigma0": [0.1, 0.2]}, {"eta": [0.1]}, {"schedule.eta": [0.1], "sigma0": [0.1, 0.2]}):
+        found = run(grid=grid)
+        assert found.time.dims == ("time",) and "time" in found.indexes
+        np.testing.assert_array_equal(found.time, run().time)
+
+
 def test_an_eta_grid_with_a_polynomial_schedule():
     found = run(NOISY, Polynomial(0.1, 0.5), grid={"power": [0.0, 1.0]})
     np.testing.assert_allclose(found.loss_mean.sel(power=0.0), run(NOISY, Constant(0.1)).loss_mean, rtol=1e-10)
@@ -499,6 +517,13 @@ BAD = [
     (lambda: run(x0=np.ones(4)), r"x0 has shape \(4,\)"),
     (lambda: run(dtype="float16"), 'dtype is "float16"'),
     (lambda: run(radius=-1.0), r"radius is -1\.0"),
+    (lambda: run(x0=1.0, radius=0.5), r"radius is 0\.5, but ‖x0‖ is .* all runs had diverged before their first step"),
+    (
+        lambda: run(schedule=Constant(1e300), dtype="float32"),
+        r'holds 1e\+300, which no float32 can; .* dtype="float64"',
+    ),
+    (lambda: run(Setup(Quadratic([1.0, 1e39]), Agents(1)), dtype="float32"), r"holds 1e\+39, which no float32 can"),
+    (lambda: run(Setup(Quartic(3), Agents(1, Gaussian(1e300))), dtype="float32"), r"holds 1e\+300"),
     (lambda: run(sampling="exact"), 'sampling is "exact"'),
     (lambda: run(record="often"), 'record is "often"'),
     (lambda: run(QUADRATIC), r"setup is .*must be a Setup"),
@@ -514,6 +539,18 @@ BAD = [
     (lambda: run(grid={"eta": [0.1, 0.0]}), r"eta is 0\.0"),
     (lambda: run(Setup(Function(lambda x: jnp.log(jnp.sum(x)), dim=3), Agents(1)), x0=-1.0), "f is not finite at x0"),
     (lambda: run(Setup(Function(lambda x: x, dim=3), Agents(1))), "one|scalar|number"),
+    (
+        lambda: run(Setup(Function(jnp.sum, 3, minimum=4.0), Agents(1)), x0=1.0),
+        r"f is 3 at x0, but the stated minimum of .* is 4\.0",
+    ),
+    (
+        lambda: run(Setup(FiniteSum(lambda x, a: jnp.sum(a * x), np.ones(2), 3, minimum=4.0), Agents(1)), x0=1.0),
+        r"f is 3 at x0, but the stated minimum of the FiniteSum",
+    ),
+    (
+        lambda: constants(Setup(Function(jnp.sum, 3, minimum=4.0, smoothness=lambda L1: 0.0), Agents(1)), 0.0, x0=1.0),
+        "f is 3 at x0",
+    ),
     (lambda: run(Setup(Cosh(3, a=1.0), Agents(1)), StepLimit("4.2", 0.1, L1=0.5)), "L1"),
     (lambda: run(Setup(Quartic(3), Agents(1, Minibatch(1)))), "Minibatch noise needs a finite sum"),
     (lambda: run(Setup(SUM, Agents(1, Minibatch(1))), StepLimit("4.2", 0.1, L1=0.0)), "affine variance"),

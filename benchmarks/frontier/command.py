@@ -1,5 +1,6 @@
 """Bytes to a target: every entrant trains until it is as good as tuned AdamW."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +25,7 @@ RUNS = ROOT / "build" / "frontier" / "runs.jsonl"
 QUICK_TASKS = ("digits", "names")
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 140)
 
 
 @app.command(help=__doc__)

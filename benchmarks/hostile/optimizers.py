@@ -6,18 +6,17 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from benchmarks.frontier.optimizers import Pair
+import stablestep.torch as sst
 
 Make = Callable[[Iterable[nn.Parameter], float], Optimizer]
 
 
 def muon(parameters: Iterable[nn.Parameter], lr: float) -> Optimizer:
     """torch's Muon for matrices, AdamW for all else."""
-    kinds: dict[str, list[nn.Parameter]] = {"Muon": [], "AdamW": []}
+    matrices, others = [], []
     for parameter in parameters:
-        kinds["Muon" if parameter.ndim == 2 else "AdamW"].append(parameter)
-    matrices, others = ([{"kind": kind, "params": params}] for kind, params in kinds.items())
-    return Pair(
+        (matrices if parameter.ndim == 2 else others).append(parameter)
+    return sst.ChainedOptimizer(
         torch.optim.Muon(matrices, lr=lr, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(others, lr=lr, weight_decay=0.0),
     )

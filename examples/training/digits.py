@@ -1,18 +1,20 @@
-"""An image classifier, by four methods: torchrun --nproc_per_node 4 examples/training/digits.py [--steps K] [--seed S] [--out DIR]"""
+"""An image classifier, by five methods: torchrun --nproc_per_node 4 examples/training/digits.py [--steps K] [--seed S] [--out DIR]"""
 
+from methods import Method, hooked, local, sgd
 from tasks import digits
-from train import Method, main
+from train import main
 
-from stablestep.compressor import Identity, RandK, Sign
+from stablestep.compressor import ErrorFeedback, Identity, RandK, TopK
 from stablestep.torch import rule
 
-SPARSE, ETA0 = RandK(fraction=0.05), 0.2
+SPARSE = RandK(fraction=0.05)
 
 METHODS = (
-    Method("plain DDP", Identity(), ETA0),
-    Method("RandK 5 %", SPARSE, ETA0),
-    Method("RandK 5 %, normalized", SPARSE, ETA0, rule.LocalNorms),
-    Method("sign, decaying step", Sign(), 0.01, decay=0.5),
+    Method("fp32, AdamW", 0.008, hooked(Identity())),
+    Method("EF-TopK 1 %, AdamW", 0.004, hooked(ErrorFeedback(TopK(fraction=0.01)))),
+    Method("local AdamW, 2 bit", 0.008, local()),
+    Method("RandK 5 %, SGD", 0.4, hooked(SPARSE, sgd)),
+    Method("RandK 5 %, SGD, normalized", 0.4, hooked(SPARSE, sgd, rule.LocalNorms)),
 )
 
 if __name__ == "__main__":

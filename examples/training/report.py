@@ -20,7 +20,7 @@ def table(record: dict[str, Any]) -> None:
     """Print a line for each method: its last losses, the accuracy on held-out data, and what each worker sent."""
     sheet = Table(title=_title(record), box=SIMPLE, pad_edge=False, collapse_padding=True)
     sheet.add_column("method", no_wrap=True)
-    for column in ("η0", "steps", "loss", "accuracy", "MB sent", "skipped"):
+    for column in ("lr", "steps", "loss", "accuracy", "MB sent", "skipped"):
         sheet.add_column(column, justify="right", no_wrap=True)
     for method in record["methods"]:
         sheet.add_row(*_cells(method))
@@ -34,7 +34,7 @@ def _title(record: dict[str, Any]) -> str:
 def _cells(method: dict[str, Any]) -> list[str]:
     return [
         method["name"],
-        f"{method['eta0']:g}",
+        f"{method['lr']:g}",
         str(method["curve"]["step"][-1] + 1),
         "diverged" if method["diverged"] else f"{method['final_loss']:.3f}",
         "–" if method["diverged"] else f"{method['held_out']['accuracy']:.1%}",

@@ -1,18 +1,20 @@
-"""A byte-level transformer, by four methods: torchrun --nproc_per_node 4 examples/training/text.py [--steps K] [--seed S] [--out DIR]"""
+"""A byte-level transformer, by five methods: torchrun --nproc_per_node 4 examples/training/text.py [--steps K] [--seed S] [--out DIR]"""
 
+from methods import Method, hooked, local, muon, sgd
 from tasks import text
-from train import Method, main
+from train import main
 
-from stablestep.compressor import Identity, RandK, Sign
+from stablestep.compressor import ErrorFeedback, Identity, RandK, TopK
 from stablestep.torch import rule
 
-SPARSE, ETA0 = RandK(fraction=0.05), 0.15
+SPARSE = RandK(fraction=0.05)
 
 METHODS = (
-    Method("plain DDP", Identity(), ETA0),
-    Method("RandK 5 %", SPARSE, ETA0),
-    Method("RandK 5 %, normalized", SPARSE, ETA0, rule.LocalNorms),
-    Method("sign, decaying step", Sign(), 0.02, decay=0.5),
+    Method("fp32, AdamW", 0.016, hooked(Identity())),
+    Method("EF-TopK 1 %, AdamW", 0.008, hooked(ErrorFeedback(TopK(fraction=0.01)))),
+    Method("local Muon, 2 bit", 0.016, local(muon)),
+    Method("RandK 5 %, SGD", 0.3, hooked(SPARSE, sgd)),
+    Method("RandK 5 %, SGD, normalized", 0.3, hooked(SPARSE, sgd, rule.LocalNorms)),
 )
 
 if __name__ == "__main__":

@@ -9,47 +9,49 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from methods import Method
 from report import figure, table
 from tasks import Task
-from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LambdaLR
 
-import stablestep as ss
-import stablestep.torch as sst
-
 POINTS = 100  # of a curve; each is a mean over the steps since the last one
-
-
-@dataclass(frozen=True)
-class Method:
-    """What the workers send, and the step: the rule's, from η0, times (1 + k)^-decay."""
-
-    name: str
-    compressor: ss.compressor.Compressor
-    eta0: float
-    rule: type[sst.rule.Rule] = sst.rule.Constant
-    decay: float = 0.0
+WARM_UP, LEAST = 0.05, 0.02  # of the steps, of the rate
+TRIALS = (0.25, 0.5, 1.0, 2.0, 4.0)
+TUNING_SEED = 100
 
 
 def main(make_task: Callable[[], Task], methods: Sequence[Method], steps: int) -> None:
-    """Train by each method; worker 0 shows a table and writes training_<task>.json and .png."""
+    """Train by each method; worker 0 shows a table and writes training_<task>.json and .png, or shows what other rates give."""
     options = _options(steps)
     task = _made(make_task)
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
     try:
+        if options.tune:
+            _tune(task, methods, options.steps)
+            return
         results = [_train(task, method, options.steps, options.seed) for method in methods]
         if dist.get_rank() == 0:
             _write({**_origin(task, options), "methods": results}, options.out)
     finally:
         dist.destroy_process_group()
+
+
+def _tune(task: Task, methods: Sequence[Method], steps: int) -> None:
+    for method in methods:
+        for trial in TRIALS:
+            found = _train(task, replace(method, lr=trial * method.lr), steps, TUNING_SEED)
+            if dist.get_rank() == 0:
+                loss = "diverges" if found["diverged"] else f"held-out loss {found['held_out']['loss']:.4g}"
+                print(f"{method.name}: lr {trial * method.lr:.3g}: {loss}", flush=True)
 
 
 def _made(make_task: Callable[[], Task]) -> Task:
@@ -60,27 +62,36 @@ def _made(make_task: Callable[[], Task]) -> Task:
 
 
 def _train(task: Task, method: Method, steps: int, seed: int) -> dict[str, Any]:
-    ddp = DistributedDataParallel(task.model(seed))
-    state = sst.register(ddp, sst.HookState(method.compressor, seed=seed))
-    optimizer = sst.StableStep(torch.optim.SGD(ddp.parameters(), lr=method.eta0), state, method.rule())
-    schedule = LambdaLR(optimizer, lambda k: (1 + k) ** -method.decay)
+    model = task.model(seed)
+    trainer = method.build(model, method.lr, seed)
+    schedule = LambdaLR(trainer.optimizer, partial(_share, steps=steps))
     every, recent, curve, begin = math.ceil(steps / POINTS), [], [], time.perf_counter()
     for k, batch in zip(range(steps), task.batches(dist.get_rank(), seed)):
-        optimizer.zero_grad()
-        loss = task.loss(ddp, batch)
+        trainer.optimizer.zero_grad()
+        loss = task.loss(trainer.model, batch)
         loss.backward()
-        optimizer.step()
+        trainer.step()
         schedule.step()
         recent.append(float(loss.detach()))
+        if k == steps - 1:
+            trainer.finish()
         if k % every == 0 or k == steps - 1:
-            curve.append((k, _mean(recent), state.telemetry()["bytes_total"]))
+            curve.append((k, _mean(recent), trainer.telemetry()["bytes_total"]))
             recent.clear()
             if not math.isfinite(curve[-1][1]):
                 break  # it does not come back
     seconds = time.perf_counter() - begin
     if dist.get_rank() == 0:
         print(f"{method.name}: {k + 1} steps in {seconds:.0f} s", flush=True)
-    return _result(task, method, ddp.module, curve, state.telemetry()) | {"seconds": round(seconds, 1)}
+    return _result(task, method, model, curve, trainer.telemetry()) | {"seconds": round(seconds, 1)}
+
+
+def _share(step: int, steps: int) -> float:
+    """Of the rate: a linear warm-up, then a cosine."""
+    warm = max(1, round(WARM_UP * steps))
+    if step < warm:
+        return (step + 1) / warm
+    return LEAST + (1 - LEAST) * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm))) / 2
 
 
 def _mean(losses: list[float]) -> float:
@@ -96,10 +107,7 @@ def _result(task: Task, method: Method, model: torch.nn.Module, curve: list, tel
     final = sum(last) / len(last)
     return {
         "name": method.name,
-        "compressor": repr(method.compressor),
-        "rule": method.rule.__name__,
-        "eta0": method.eta0,
-        "decay": method.decay,
+        "lr": method.lr,
         "final_loss": _plain(final),
         "held_out": {name: _plain(value) for name, value in _held_out(task, model).items()},
         "bytes_sent": sent[-1],
@@ -155,6 +163,9 @@ def _options(steps: int) -> argparse.Namespace:
     parser.add_argument("--steps", type=_whole(1), default=steps, help="of each method (default: %(default)s)")
     parser.add_argument("--seed", type=_whole(0), default=0, help="of the start, the batches and the compressors")
     parser.add_argument("--out", type=Path, default=Path(), help="folder of the results (default: this one)")
+    parser.add_argument(
+        "--tune", action="store_true", help=f"show what other rates give, from seed {TUNING_SEED}, and end"
+    )
     options = parser.parse_args()
     if "RANK" not in os.environ:
         sys.exit(f"This trains with several processes; start it with: torchrun --nproc_per_node 4 {_script()}")

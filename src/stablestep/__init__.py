@@ -3,21 +3,35 @@
 import stablestep.interrupt  # noqa: F401  before anything that takes long to import
 
 # isort: split
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from stablestep import compressor, estimate, message, noise, problem, schedule, sde, server, stability, theorem
-from stablestep.cache import cache
-from stablestep.compare import compare, quadratic_order, weak_order
-from stablestep.errors import InvalidInput
-from stablestep.sde import integrate
-from stablestep.setup import Agents, Setup
-from stablestep.simulate import simulate
-from stablestep.sweep import sweep
-from stablestep.vary import vary
-
 if TYPE_CHECKING:
-    from stablestep import plot
+    from stablestep import (
+        compressor,
+        estimate,
+        message,
+        noise,
+        plot,
+        problem,
+        schedule,
+        sde,
+        server,
+        stability,
+        theorem,
+    )
+    from stablestep.cache import cache
+    from stablestep.compare import compare, quadratic_order, weak_order
+    from stablestep.errors import InvalidInput
+    from stablestep.sde import integrate
+    from stablestep.setup import Agents, Setup
+    from stablestep.simulate import simulate
+    from stablestep.sweep import sweep
+    from stablestep.vary import vary
+
+    __version__: str
 
 __all__ = [
     "Agents",
@@ -43,10 +57,43 @@ __all__ = [
     "vary",
     "weak_order",
 ]
+# Where what is no module comes from; everything is loaded when it is first asked for, so that the command line's help need not wait.
+_HOMES = {
+    "Agents": "setup",
+    "InvalidInput": "errors",
+    "Setup": "setup",
+    "cache": "cache",
+    "compare": "compare",
+    "integrate": "sde",
+    "quadratic_order": "compare",
+    "simulate": "simulate",
+    "sweep": "sweep",
+    "vary": "vary",
+    "weak_order": "compare",
+}
+
+
+class _Package(ModuleType):
+    """Here `simulate` is the function, not the module of that name, whoever imports what first."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in _HOMES or not isinstance(value, ModuleType):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:
-    """Pictures are loaded when they are first asked for: what draws them takes as long to load as all the rest."""
-    if name == "plot":
-        return import_module("stablestep.plot")
-    raise AttributeError(f"module 'stablestep' has no attribute '{name}'")
+    if name == "__version__":
+        return import_module("importlib.metadata").version("stablestep")
+    if name not in __all__:
+        raise AttributeError(f"module 'stablestep' has no attribute '{name}'")
+    home = import_module(f"stablestep.{_HOMES.get(name, name)}")
+    value = getattr(home, name) if name in _HOMES else home
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "__version__"})

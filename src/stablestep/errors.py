@@ -1,7 +1,7 @@
 """What a user is told when an input cannot be right, and the checks that say it: the words of every refusal, once."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any, TypeVar
@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 T = TypeVar("T")
+Numbers = float | Sequence[float] | Sequence[Sequence[float]] | np.ndarray  # what a user gives for an array
 FORMS = ("corrected", "printed")  # of every formula that the papers print differently
 _MOST = 2**31 - 1  # of a count: what a 32-bit index can address
 _SEEDS = 2**64  # a stream has a key of 64 bits
@@ -33,8 +34,15 @@ def shown(value: object) -> str:
     >>> shown("a"), len(shown(list(range(100))))
     ('"a"', 81)
     """
-    line = f'"{value}"'.replace("\n", " ") if isinstance(value, str) else " ".join(repr(value).split())
+    line = f'"{value}"'.replace("\n", " ") if isinstance(value, str) else " ".join(_written(value).split())
     return line if len(line) <= 80 else line[:80] + "…"
+
+
+def _written(value: object) -> str:
+    try:
+        return repr(value)
+    except ValueError:  # Python writes no whole number of thousands of digits
+        return f"a {type(value).__name__} too large to be written"
 
 
 def nearest(name: str, options: Iterable[str]) -> str:
@@ -63,7 +71,11 @@ def one_of(name: str, value: Any, options: Iterable[str]) -> str:
 
 
 def is_number(value: object) -> bool:
-    """Whether it is one real number: Python's, NumPy's or an array of no dimension; not a bool, and not a text."""
+    """Whether it is one real number that a float can hold: Python's, NumPy's or an array of no dimension; not a bool, and not a text."""
+    return _is_real(value) and not (isinstance(value, Real) and _beyond_floats(value))
+
+
+def _is_real(value: object) -> bool:
     if isinstance(value, (bool, np.bool_, str, list, tuple, dict)):
         return False
     return isinstance(value, Real) or (np.ndim(value) == 0 and _dtype(value).kind in "iuf")  # type: ignore[arg-type]
@@ -73,12 +85,12 @@ def _dtype(value: Any) -> np.dtype:
     return getattr(value, "dtype", np.dtype(object))
 
 
-def _float(value: Any) -> float:
-    """A number as a float; a whole number that no float can hold is infinite."""
+def _beyond_floats(value: Real) -> bool:
     try:
-        return float(value)
+        float(value)
     except OverflowError:
-        return math.inf
+        return True
+    return False
 
 
 def whole(name: str, value: Any, least: int = 1, most: int = _MOST, hint: str = "") -> int:
@@ -87,7 +99,8 @@ def whole(name: str, value: Any, least: int = 1, most: int = _MOST, hint: str = 
     >>> whole("count", np.int64(3)), whole("count", 3.0)
     (3, 3)
     """
-    fits = is_number(value) and (isinstance(value, Integral) or (math.isfinite(value) and int(value) == value))
+    integral = isinstance(value, Integral)
+    fits = _is_real(value) and (integral or (is_number(value) and math.isfinite(value) and int(value) == value))
     require(
         fits and int(value) >= least, f"{name} is {shown(value)}, but must be a whole number of at least {least}{hint}."
     )
@@ -103,7 +116,7 @@ def seed_of(value: Any, name: str = "seed") -> int:
     """
     integral = isinstance(value, Integral) and not isinstance(value, (bool, np.bool_))
     require(integral, f"{name} is {shown(value)}, but must be a whole number, such as 0.")
-    require(0 <= int(value) < _SEEDS, f"{name} is {value}, but must be at least 0 and below 2**64.")
+    require(0 <= int(value) < _SEEDS, f"{name} is {shown(value)}, but must be at least 0 and below 2**64.")
     return int(value)
 
 
@@ -113,7 +126,7 @@ def positive(name: str, value: Any) -> float:
     >>> positive("eta", 1)
     1.0
     """
-    fits = is_number(value) and 0 < _float(value) < math.inf
+    fits = is_number(value) and 0 < float(value) < math.inf
     require(fits, f"{name} is {shown(value)}, but must be a finite number greater than 0.")
     return float(value)
 
@@ -124,7 +137,7 @@ def at_least_zero(name: str, value: Any) -> float:
     >>> at_least_zero("power", 0)
     0.0
     """
-    fits = is_number(value) and 0 <= _float(value) < math.inf
+    fits = is_number(value) and 0 <= float(value) < math.inf
     require(fits, f"{name} is {shown(value)}, but must be a finite number of at least 0.")
     return float(value)
 
@@ -135,7 +148,7 @@ def within(name: str, value: Any, low: float, high: float, hint: str = "") -> fl
     >>> within("epsilon", 0.5, 0, 1)
     0.5
     """
-    fits = is_number(value) and low < _float(value) < high
+    fits = is_number(value) and low < float(value) < high
     require(fits, f"{name} is {shown(value)}, but must be between {low:g} and {high:g} (both excluded){hint}.")
     return float(value)
 
@@ -156,6 +169,17 @@ def numbers(name: str, value: Any) -> np.ndarray:
     if array is None:
         raise InvalidInput(f"{name} is {shown(value)}, but must be a number, or numbers in rows of equal length.")
     return array
+
+
+def listed(name: str, value: Any, example: str) -> list[str]:
+    """`value` as a list of words; one word alone would be taken letter by letter.
+
+    >>> listed("models", ("first", "new"), "first")
+    ['first', 'new']
+    """
+    fits = isinstance(value, Iterable) and not isinstance(value, (str, bytes))
+    require(fits, f'{name} is {shown(value)}, but must be a list, such as ["{example}"].')
+    return list(value)
 
 
 def flag(name: str, value: Any) -> bool:
@@ -189,4 +213,10 @@ def checked(check: Callable[..., T], name: str, **limits: Any) -> Callable[[Any]
     >>> checked(whole, "levels", least=2)(3)
     3
     """
-    return lambda value: check(name, value, **limits)
+
+    def convert(value):
+        return check(name, value, **limits)
+
+    # For the signature of the class: what comes out is what should go in.
+    convert.__annotations__["value"] = limits.get("kind", check.__annotations__.get("return", Any))
+    return convert

@@ -34,14 +34,14 @@ def watch() -> None:
 
 
 def is_command(arguments: list[str], original: list[str]) -> bool:
-    """Whether a program was started as `stablestep` or as `python -m stablestep.cli`.
+    """Whether a program was started as `stablestep` or as `python -m stablestep`.
 
     >>> is_command(["/usr/bin/stablestep", "limits"], ["python", "/usr/bin/stablestep", "limits"]), is_command(["x.py"], ["python", "x.py"])
     (True, False)
     """
     script = Path(arguments[0]).stem if arguments else ""
     module = original[original.index("-m") + 1 :][:1] if "-m" in original else []
-    return script == "stablestep" or (script in ("-m", "__main__") and module == ["stablestep.cli"])
+    return script == "stablestep" or (script in ("-m", "__main__") and module in (["stablestep"], ["stablestep.cli"]))
 
 
 @contextmanager

@@ -1,9 +1,8 @@
 """Pictures of what `simulate` returns: every function draws one thing and returns the matplotlib axes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import matplotlib
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
@@ -11,12 +10,11 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 
-from stablestep.errors import require
+from stablestep.errors import instance, require
+from stablestep.looks import CATEGORIES, distinct, dress, graded, legend_of, plain
 
 Bands = tuple[tuple[float, float], ...]
 BANDS: Bands = ((0.05, 0.95), (0.25, 0.75))
-# Okabe and Ito's palette without its yellow, which is too light for a line on white.
-CATEGORIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 # A diverging run is followed up to this many times the initial value.
 HEADROOM = {True: 1e3, False: 3.0}
 
@@ -94,16 +92,44 @@ def compare(
 ) -> Axes:
     """Several results over each other: {label: result}, drawn as `loss` draws one.
 
-    Raises `InvalidInput` for no result, or one with a grid dimension.
+    Raises `InvalidInput` for no result, or one with a grid dimension. What `stablestep.compare` returns is drawn by `gap`.
 
     >>> compare({})
     Traceback (most recent call last):
     ...
     stablestep.errors.InvalidInput: compare got no result: give {label: result} with at least one
     """
+    require(
+        isinstance(results, Mapping) and not isinstance(results, xr.Dataset),
+        "plot.compare draws several results of simulate: give {label: result}; of what ss.compare returns, plot.gap.",
+    )
     require(len(results) > 0, "compare got no result: give {label: result} with at least one")
-    curves = [Curve(label, _single(label, one), color) for (label, one), color in zip(results.items(), _cycle())]
+    colors = distinct(len(results))
+    curves = [Curve(label, _single(label, one), color) for (label, one), color in zip(results.items(), colors)]
     return _quantiles("loss", "f(x)", curves, ax, log, bands, log_time)
+
+
+def gap(table: xr.Dataset, ax: Axes | None = None, log_time: bool = False) -> Axes:
+    """What `stablestep.compare` returns: the mean loss of the optimizer, with a band of two standard errors, and that of each model.
+
+    Raises `InvalidInput` for a Dataset without `loss_discrete` and `loss_model`.
+
+    >>> losses = (("model", "time"), np.ones((1, 2)))
+    >>> columns = dict.fromkeys(("loss_discrete", "loss_discrete_stderr", "loss_model"), losses)
+    >>> gap(xr.Dataset(columns, {"model": ["new"], "time": [0.0, 0.1]})).get_ylabel()
+    'mean of f(x)'
+    """
+    alone, ax = ax is None, _axes(ax)
+    models = _variable(table, "loss_model", of="compare").transpose("model", "time")
+    mean, error = (_variable(table, name).isel(model=0).values for name in ("loss_discrete", "loss_discrete_stderr"))
+    ax.plot(table["time"], mean, color="black", lw=2.6, label="optimizer")
+    ax.fill_between(table["time"].values, mean - 2 * error, mean + 2 * error, color="black", alpha=0.2, lw=0)
+    for name, series, color in zip(table["model"].values, models.values, distinct(len(models))):
+        ax.plot(table["time"], series, color=color, lw=1.8, ls="--", label=str(name))
+    if np.all(models.values > 0) and np.all(mean > 0):
+        ax.set_yscale("log")
+    _frame(ax, "mean of f(x)", log_time, [Curve("", table, None)])
+    return legend_of(ax, alone, "mean; of the optimizer with two standard errors")
 
 
 def diverged(
@@ -113,7 +139,7 @@ def diverged(
 
     Raises `InvalidInput` for a Dataset without `diverged` or with two grid dimensions or more.
     """
-    ax = _axes(ax)
+    alone, ax = ax is None, _axes(ax)
     curves = _curves(result, label, color)
     for curve in curves:
         fraction = _variable(curve.result, "diverged").values
@@ -123,7 +149,7 @@ def diverged(
     _frame(ax, "fraction of runs diverged", log_time, curves)
     ax.yaxis.set_major_formatter(PercentFormatter(1.0))
     ax.set_ylim(-0.02 * (highest or 1.0), max(1.06 * (highest or 1.0), ax.get_ylim()[1] if highest else 0.0))
-    return _legend(ax, "diverged at the end")
+    return legend_of(ax, alone, "diverged at the end")
 
 
 def mean_loss(result: xr.Dataset, ax: Axes | None = None, label: str | None = None, log_time: bool = False) -> Axes:
@@ -136,7 +162,7 @@ def mean_loss(result: xr.Dataset, ax: Axes | None = None, label: str | None = No
     >>> mean_loss(xr.Dataset(values, coords={"time": np.arange(3) * 0.1})).get_ylabel()
     'mean of f(x)'
     """
-    ax, curves = _axes(ax), _curves(result, label, None)
+    alone, ax, curves = ax is None, _axes(ax), _curves(result, label, None)
     for curve in curves:
         mean, error = (np.asarray(_variable(curve.result, f"loss_{name}").values, float) for name in ("mean", "stderr"))
         keep = np.isfinite(mean)
@@ -146,7 +172,7 @@ def mean_loss(result: xr.Dataset, ax: Axes | None = None, label: str | None = No
         ax.fill_between(times, low, high, color=curve.color, alpha=0.2, lw=0)
     ax.set_yscale("log", nonpositive="clip")
     _frame(ax, "mean of f(x)", log_time, curves)
-    return _legend(ax, "mean, band of two standard errors")
+    return legend_of(ax, alone, "mean, band of two standard errors")
 
 
 def lines(
@@ -157,25 +183,12 @@ def lines(
     >>> lines([1, 2], {"a": [1, 2], "b": [2, 3]}, xlabel="x").get_xlabel()
     'x'
     """
-    ax = _axes(ax)
-    shades = matplotlib.colormaps["viridis"](np.linspace(0.0, 0.85, len(curves))) if ordered else list(CATEGORIES)
+    alone, ax = ax is None, _axes(ax)
+    shades = graded(len(curves)) if ordered else distinct(len(curves))
     for (label, y), color in zip(curves.items(), shades):
         ax.plot(x, y, marker="o", ms=5, lw=1.8, color=color, label=label)
     ax.set(xlabel=xlabel, ylabel=ylabel)
-    return dress(ax)
-
-
-def dress(ax: Axes) -> Axes:
-    """The look of every picture here: a light grid, no box, a legend of what is labelled."""
-    plain(ax)
-    ax.legend(fontsize=9, framealpha=0.8)
-    return ax
-
-
-def plain(ax: Axes) -> None:
-    """The look of every picture here, without a legend: a light grid, no box."""
-    ax.grid(alpha=0.25, lw=0.6)
-    ax.spines[["top", "right"]].set_visible(False)
+    return dress(ax, alone)
 
 
 def edge_map(result: xr.Dataset, ax: Axes | None = None, legend: bool = True) -> Axes:
@@ -231,12 +244,14 @@ def _axes(ax: Axes | None) -> Axes:
     return panels()[1] if ax is None else ax
 
 
-def _variable(result: xr.Dataset, name: str) -> xr.DataArray:
-    require(name in result, f'the Dataset has no variable "{name}": give one that simulate returned')
+def _variable(result: xr.Dataset, name: str, of: str = "simulate") -> xr.DataArray:
+    instance("result", result, xr.Dataset, f"what {of} returned")
+    require(name in result, f'the Dataset has no variable "{name}": give one that {of} returned')
     return result[name]
 
 
 def _grid(result: xr.Dataset) -> list[str]:
+    instance("result", result, xr.Dataset, "what simulate returned")
     series = next((result[name] for name in ("loss_quantile", "diverged") if name in result), xr.DataArray(0.0))
     return [str(dim) for dim in series.dims if dim not in ("quantile", "time")]
 
@@ -253,32 +268,24 @@ def _curves(result: xr.Dataset, label: str | None, color: Any) -> list[Curve]:
     if not grid:
         return [Curve(label or "", result, color or CATEGORIES[0])]
     (dim,) = grid
-    shades = matplotlib.colormaps["viridis"](np.linspace(0.0, 0.85, result.sizes[dim]))
+    shades = graded(result.sizes[dim])
     start = f"{label}, " if label else ""
     names = [f"{start}{dim} = {_text(value)}" for value in result[dim].values]
-    return [Curve(name, result.isel({dim: i}), color or tuple(shades[i])) for i, name in enumerate(names)]
+    return [Curve(name, result.isel({dim: i}), color or shades[i]) for i, name in enumerate(names)]
 
 
 def _text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, int | float | np.number) else str(value)
 
 
-def _cycle() -> Iterator[str]:
-    while True:
-        yield from CATEGORIES
-
-
 def _times(result: xr.Dataset) -> np.ndarray:
-    # Along a grid of η the index cannot be kη of every line, the iteration can.
-    if "eta" in result.coords and "iteration" in result.coords:
-        return np.asarray(result["iteration"].values * float(result["eta"]))
     return np.asarray(result["time"].values)
 
 
 def _quantiles(
     name: str, ylabel: str, curves: list[Curve], ax: Axes | None, log: bool, bands: Bands | None, log_time: bool
 ) -> Axes:
-    ax = _axes(ax)
+    alone, ax = ax is None, _axes(ax)
     bands = BANDS[len(curves) > 4 :] if bands is None else bands
     series = [_variable(curve.result, f"{name}_quantile").transpose("quantile", "time") for curve in curves]
     finite = np.concatenate([one.values[np.isfinite(one.values)] for one in series])
@@ -295,7 +302,7 @@ def _quantiles(
     shown = ", ".join(f"{100 * low:g}–{100 * high:g} %" for low, high in reversed(bands))
     infinite = any(np.isinf(_quantile(one, 0.5)).any() for one in series)
     median = "median (▲ once infinite)" if infinite else "median"
-    return _legend(ax, f"{median}, bands {shown}" if bands else median)
+    return legend_of(ax, alone, f"{median}, bands {shown}" if bands else median)
 
 
 def _ceiling(values: np.ndarray, log: bool) -> float:
@@ -360,11 +367,3 @@ def _frame(ax: Axes, ylabel: str, log_time: bool, curves: list[Curve]) -> None:
         positive = min(float(times[times > 0].min()) for times in map(_times, [c.result for c in curves]))
         ax.set_xscale("symlog", linthresh=positive, linscale=0.3, subs=range(2, 10))
         ax.set_xlim(left=0.0)
-
-
-def _legend(ax: Axes, title: str) -> Axes:
-    handles, labels = ax.get_legend_handles_labels()
-    below: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (-0.01, -0.17), "frameon": False}
-    place = below if any("diverged" in label for label in labels) else {"loc": "best", "framealpha": 0.8}
-    ax.legend(handles, labels, title=title, alignment="left", fontsize=9, title_fontsize=9, **place)
-    return ax

@@ -8,13 +8,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from stablestep.compressor.feedback import momentum
+from stablestep.described import Described
 from stablestep.errors import InvalidInput, checked, flag
 
 Vector = Float[Array, " d"]
 Memory = Any  # a pytree of arrays, () where nothing is remembered
 
 
-class Server(eqx.Module):
+class Server(Described):
     """A function of the mean message M, and perhaps of earlier ones, that gives the direction D of x ← x − ηη_t D."""
 
     def memory(self, gradient: Vector) -> Memory:

@@ -1,8 +1,11 @@
 """The one description of a distributed problem: a landscape, groups of equal agents, and a server."""
 
+from typing import Any, ClassVar
+
 import equinox as eqx
 
 from stablestep.compressor import Compressor, Identity
+from stablestep.described import Described
 from stablestep.errors import InvalidInput, instance, one_of, require, shown, whole
 from stablestep.noise import Gaussian, Noise
 from stablestep.problem import Mixture, Problem
@@ -11,7 +14,7 @@ from stablestep.server import Plain, Server
 MASKS = ("own", "shared", "common")
 
 
-class Agents(eqx.Module):
+class Agents(Described):
     """A group of `count` equal agents.
 
     Args:
@@ -35,13 +38,23 @@ class Agents(eqx.Module):
     compressor: Compressor
     problem: Problem | None
     mask: str = eqx.field(static=True)
+    usual: ClassVar[dict[str, Any]] = {"noise": Gaussian(), "compressor": Identity()}
 
-    def __init__(self, count=1, noise=None, compressor=None, problem=None, mask="own"):
+    def __init__(
+        self,
+        count: int = 1,
+        noise: Noise | None = None,
+        compressor: Compressor | None = None,
+        problem: Problem | None = None,
+        mask: str = "own",
+    ):
         self.count = whole("count", count, most=10**7, hint=" in a group")
-        self.noise = instance("noise", Gaussian() if noise is None else noise, Noise, "noise.Gaussian(sigma0=1)")
-        chosen = Identity() if compressor is None else compressor
+        self.noise = instance(
+            "noise", self.usual["noise"] if noise is None else noise, Noise, "noise.Gaussian(sigma0=1)"
+        )
+        chosen = self.usual["compressor"] if compressor is None else compressor
         self.compressor = instance("compressor", chosen, Compressor, "compressor.RandK(k=1)")
-        self.problem = None if problem is None else instance("problem", problem, Problem, "problem.Quartic(dim=10)")
+        self.problem = None if problem is None else instance("problem", problem, Problem, _example(problem))
         self.mask = one_of("mask", mask, MASKS)
 
     @property
@@ -50,7 +63,7 @@ class Agents(eqx.Module):
         return self.mask != "own"
 
 
-class Setup(eqx.Module):
+class Setup(Described):
     """A problem, the agents that work on it, and their server; simulation, SDE models and theorems all start here.
 
     The method is x ← x − ηη_t · (what the server makes of the mean message of all agents), with t = kη.
@@ -73,10 +86,12 @@ class Setup(eqx.Module):
     groups: tuple[Agents, ...]
     server: Server
     problem: Problem
+    stored: ClassVar[dict[str, str]] = {"problem": "base"}  # the problem itself is f, which may be a mixture
+    usual: ClassVar[dict[str, Any]] = {"server": Plain()}
 
     def __init__(self, problem: Problem | None, *groups: Agents, server: Server | None = None):
         if problem is not None:
-            instance("problem", problem, Problem, "problem.Quartic(dim=10)")
+            instance("problem", problem, Problem, _example(problem))
         require(len(groups) > 0, "a Setup needs at least one group of agents, such as Agents(4).")
         for group in groups:
             if not isinstance(group, Agents):  # shown only then: a sweep makes thousands of setups
@@ -86,7 +101,8 @@ class Setup(eqx.Module):
             "problem is None, but a group of agents has no problem of its own; give one or the other.",
         )
         self.base, self.groups = problem, groups
-        self.server = instance("server", Plain() if server is None else server, Server, "server.HeavyBall(beta=0.9)")
+        chosen = self.usual["server"] if server is None else server
+        self.server = instance("server", chosen, Server, "server.HeavyBall(beta=0.9)")
         self.problem = self._objective()
         for group in groups:
             group.noise.check(self.problem_of(group))
@@ -149,6 +165,12 @@ class Setup(eqx.Module):
             f"{what} does not know {self.memory} yet; simulate the method, or find its critical step by "
             'method="rollouts" or "simulation".',
         )
+
+
+def _example(given: object) -> str:
+    """A problem like what was given in its place: a function is the objective itself."""
+    function = callable(given) and not isinstance(given, type)
+    return "problem.Function(f, dim) of it" if function else "problem.Quartic(dim=10)"
 
 
 def _check_common(groups: tuple[Agents, ...]) -> None:

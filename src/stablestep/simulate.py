@@ -2,25 +2,27 @@
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import equinox as eqx
 import numpy as np
-import xarray as xr
 from jaxtyping import Int
 
+from stablestep.described import describe
 from stablestep.errors import instance, require, shown
+from stablestep.later import Later
 from stablestep.method import method
-from stablestep.norms import norm
-from stablestep.record import Run, cast, dataset, describe, provenance, recorded, working_dtype
+from stablestep.progress import Watch, Watched, watched
+from stablestep.record import Run, cast, dataset, look_at, provenance, recorded, working_dtype
 from stablestep.schedule import Schedule
 from stablestep.setup import Setup
 from stablestep.vary import vary_with
 
-
-@eqx.filter_jit
-def _first_gradient_norm(problem, point):
-    return norm(problem.gradient(point))
+if TYPE_CHECKING:
+    import xarray as xr
+else:
+    xr = Later("xarray")
 
 
 def simulate(
@@ -38,8 +40,8 @@ def simulate(
     radius: float | None = None,
     dtype: str = "float32",
     grid: Mapping[str, Sequence] | None = None,
-    progress: Callable[[float], None] | None = None,
-) -> xr.Dataset:
+    progress: Watched = True,
+) -> "xr.Dataset":
     """Simulate the distributed method x ← x − ηη_t · (what the server makes of the mean message), t = kη.
 
     Args:
@@ -58,13 +60,13 @@ def simulate(
         grid: parameter names and values: any argument of the schedule, agents, noise, compressor, server or problem, however deep; each
             becomes a dimension of the result. A path says which where several parts have one of that name (see `vary`): "agents.2.omega",
             "agents.all.omega", "server.beta", "schedule.power".
-        progress: called with the finished fraction.
+        progress: a bar in a terminal or a notebook, for what takes longer than a second; or a function of the finished fraction.
 
     Returns:
         A Dataset over `time` (with `iteration` beside it) and the grid: `loss_mean`, `loss_stderr`, `loss_mean_surviving`,
         `loss_quantile`, `gradient_norm_mean`, `gradient_norm_quantile`, `diverged` (fraction so far), `bits` (sent by all agents so
         far), `divergence_iteration` and `divergence_time` (of each run, NaN if none). "loss" is f(x); the attribute `minimum`
-        is its infimum, if known.
+        is its infimum, if known. `time` is t = kη; along a grid of η it is that of each η, so that its dimension has no index.
 
     Raises:
         InvalidInput: for anything out of range, in one sentence.
@@ -83,9 +85,8 @@ def simulate(
     plan = Plan(steps, recorded(steps, record), sampling, dtype, Run(x0, runs, seed, observe, final, radius))
     if grid is not None:
         instance("grid", grid, Mapping, '{"omega": [8, 32]}')
-    if not grid:
-        return _simulate(setup, schedule, plan, progress)
-    return _grid(setup, schedule, grid, plan, progress)
+    with watched("simulating", progress) as told:
+        return _grid(setup, schedule, grid, plan, told) if grid else _simulate(setup, schedule, plan)
 
 
 @dataclass(frozen=True)
@@ -99,24 +100,27 @@ class Plan:
     run: Run
 
 
-def _grid(setup: Setup, schedule: Schedule, grid: Mapping[str, Sequence], plan: Plan, progress) -> xr.Dataset:
+def _grid(setup: Setup, schedule: Schedule, grid: Mapping[str, Sequence], plan: Plan, told: Watch) -> "xr.Dataset":
     names, values = list(grid), [_row(name, grid[name]) for name in grid]
     points = list(itertools.product(*values))
     cases = [
         _at(setup, schedule, zip(names, point, strict=True)) for point in points
     ]  # all are checked before any runs
-    # Times differ along η; the iteration is what the points of a grid share.
-    together = len({float(its_schedule.eta) for _, its_schedule in cases}) == 1
     results = []
     for index, (case, its_schedule) in enumerate(cases):
-        part = None if progress is None else lambda done, index=index: progress((index + done) / len(cases))
-        found = _simulate(case, its_schedule, plan, part)
-        found = found if together else found.assign_coords(time=found.iteration.values)
-        results.append(found.drop_vars("iteration"))
-    combined = _combine(names, values, points, results).assign_coords(iteration=("time", plan.iterations))
-    if not together:
-        combined["time"].attrs["long_name"] = "iteration k (t = kη differs along eta)"
-    return combined
+        told.part(index / len(cases), (index + 1) / len(cases))
+        results.append(_simulate(case, its_schedule, plan).drop_vars(["time", "iteration"]))
+    etas = np.reshape([float(its_schedule.eta) for _, its_schedule in cases], [len(row) for row in values])
+    times = _times(names, etas, plan.iterations)
+    return _combine(names, values, points, results).assign_coords(iteration=("time", plan.iterations), time=times)
+
+
+def _times(names: list[str], etas: np.ndarray, iterations: np.ndarray) -> tuple[list[str], np.ndarray, dict[str, str]]:
+    """t = kη along the dimensions in which η differs; where it does, what the points share is the iteration."""
+    for axis in reversed(range(etas.ndim)):
+        if np.all(etas == etas.take([0], axis)):
+            names, etas = names[:axis] + names[axis + 1 :], etas.take(0, axis)
+    return [*names, "time"], etas[..., None] * iterations, {"long_name": "t = kη"}
 
 
 def _row(name: str, values: Sequence) -> list:
@@ -126,10 +130,10 @@ def _row(name: str, values: Sequence) -> list:
     return list(values)
 
 
-def _combine(names, values, points, results) -> xr.Dataset:
+def _combine(names, values, points, results) -> "xr.Dataset":
     index = {tuple(point): result for point, result in zip(points, results, strict=True)}
 
-    def nest(prefix) -> xr.Dataset:
+    def nest(prefix) -> "xr.Dataset":
         if len(prefix) == len(names):
             return index[prefix]
         axis = xr.DataArray(values[len(prefix)], dims=names[len(prefix)], name=names[len(prefix)])
@@ -146,11 +150,11 @@ def _at(setup: Setup, schedule: Schedule, point) -> tuple[Setup, Schedule]:
     return setup, schedule
 
 
-def _simulate(setup: Setup, schedule: Schedule, plan: Plan, progress) -> xr.Dataset:
-    unbound, run = method(setup, schedule, plan.sampling), replace(plan.run, progress=progress)
+def _simulate(setup: Setup, schedule: Schedule, plan: Plan) -> "xr.Dataset":
+    unbound, run = method(setup, schedule, plan.sampling), plan.run
     with working_dtype(plan.dtype) as kind:
         points = run.points(setup.problem, kind)
-        bound = schedule.bind(setup, float(_first_gradient_norm(cast(setup.problem, kind), np.asarray(points)[0])))
+        bound = schedule.bind(setup, float(look_at(cast(setup.problem, kind), np.asarray(points)[0])[2]))
         paths = run.paths(eqx.tree_at(lambda one: one.schedule, unbound, bound), points, plan.iterations)
     attrs = provenance(
         setup=describe(setup),

@@ -87,7 +87,7 @@ class Stream(eqx.Module):
         """
         # The words of `jax.random.key(seed)`, which JAX would compile a function for.
         halves = divmod(seed_of(seed), 1 << 32)
-        return Stream(*(jnp.asarray(np.uint32(half)) for half in halves))
+        return Stream(*(np.asarray(half, np.uint32) for half in halves))
 
     @staticmethod
     def of(key: Key[Array, ""]) -> "Stream":
@@ -104,11 +104,13 @@ class Stream(eqx.Module):
 
     def child(self, index, family: Family) -> "Stream":
         """The stream number `index` (an integer, possibly traced) of a family."""
+        if isinstance(self.key0, np.ndarray) and self.key0.ndim == 0 and not isinstance(index, jax.Array):
+            return self.children(np.asarray(index).astype(np.uint32), family)
         count = jnp.asarray(index).astype(jnp.uint32)
         # The barrier keeps XLA from encrypting the key anew for every coordinate.
         return Stream(*lax.optimization_barrier(_cipher(self.key0, self.key1, count, _CHILD | np.uint32(family))))
 
-    def children(self, indices: UInt32[np.ndarray, " n"], family: Family) -> "Stream":
+    def children(self, indices: UInt32[np.ndarray, "*n"], family: Family) -> "Stream":
         """The streams that `child` gives for these indices, as arrays, in NumPy: nothing is compiled.
 
         >>> root = Stream.seed(0)
@@ -116,7 +118,9 @@ class Stream(eqx.Module):
         True
         """
         key0, key1 = (np.full_like(indices, key) for key in (self.key0, self.key1))
-        return Stream(*threefry(key0, key1, indices, np.full_like(indices, _CHILD | np.uint32(family))))
+        with np.errstate(over="ignore"):  # of which NumPy warns where there is a single index
+            words = threefry(key0, key1, indices, np.full_like(indices, _CHILD | np.uint32(family)))
+        return Stream(*map(np.asarray, words))
 
     def words(self, count: int, slot: int = 0) -> tuple[UInt32[Array, " count"], UInt32[Array, " count"]]:
         """Both words of `count` coordinates."""

@@ -1,17 +1,15 @@
 """A setup (and a schedule) with one of its parameters changed, found by its name or by a path to it."""
 
-import inspect
-from functools import cache
 from typing import Any
 
 import equinox as eqx
 import numpy as np
 
+from stablestep.described import parameters
 from stablestep.errors import InvalidInput, instance, nearest, require, shown
 from stablestep.setup import Setup
 
 ALL = "agents.all"
-_ABSENT = object()
 
 
 def vary(setup: Setup, name: str, value: Any) -> Setup:
@@ -48,24 +46,6 @@ def vary_with(setup: Setup, schedule: eqx.Module, name: str, value: Any) -> tupl
     parts = _varied(_parts(setup) | {"schedule": schedule}, name, value)
     changed = parts.pop("schedule")
     return _assembled(parts), changed
-
-
-def parameters(part: eqx.Module) -> dict[str, Any]:
-    """The constructor arguments that give `part` again.
-
-    >>> from stablestep.noise import Gaussian
-    >>> parameters(Gaussian(sigma0=1.0))
-    {'sigma0': 1.0, 'sigma1': 0.0}
-    """
-    held = ((name, getattr(part, attribute, _ABSENT)) for name, attribute in _attributes(type(part)))
-    return {name: value for name, value in held if value is not _ABSENT}
-
-
-@cache
-def _attributes(kind: type) -> list[tuple[str, str]]:
-    """The constructor's arguments of a class, and under which attributes it keeps them."""
-    stored = getattr(kind, "stored", {})
-    return [(name, stored.get(name, name)) for name in inspect.signature(kind).parameters]
 
 
 def _parts(setup: Setup) -> dict[str, Any]:

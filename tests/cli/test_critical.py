@@ -2,7 +2,9 @@
 
 import pytest
 
+from stablestep.cli import critical
 from stablestep.stability import METHODS
+from stablestep.stability.start_point import BLOWN
 
 # Gradient descent on 2x²: 2/λ = .5 by every method.
 DESCENT = (
@@ -91,3 +93,7 @@ def test_help_names_every_method(said):
     assert "stablestep critical spec.toml --method simulation --json" in text
     assert [method for method in METHODS if method not in text] == []
     assert "f − f* has passed 1000 times its start" in text
+
+
+def test_the_help_knows_the_methods_and_the_threshold():
+    assert tuple(METHODS) == critical.METHODS and BLOWN == critical.BLOWN

@@ -1,12 +1,14 @@
 """Every file of cli/ is a command, but for those that all of them need."""
 
+import subprocess
+import sys
 from pathlib import Path
 from pkgutil import iter_modules
 
 import pytest
 from typer.main import get_command
 
-from stablestep import cli
+from stablestep import cli, interrupt
 
 SHARED = {"__main__", "app", "screen", "show"}
 
@@ -38,3 +40,13 @@ def test_every_command_has_an_example_which_stands_in_the_help_of_all(name, said
 def test_brackets_are_no_markup(said):
     assert "x0 in [run]" in " ".join(said("limits", "--help").split())
     assert "that of [run]" in " ".join(said("critical", "--help").split())
+
+
+def test_the_package_itself_runs_as_the_command():
+    """And Ctrl-C is answered there as everywhere."""
+    found = subprocess.run(
+        [sys.executable, "-m", "stablestep", "--version"], capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 0 and found.stdout.startswith("stablestep "), found.stderr
+    assert interrupt.is_command(["-m", "limits"], ["python", "-m", "stablestep", "limits"])
+    assert not interrupt.is_command(["-m"], ["python", "-m", "pytest", "stablestep"])

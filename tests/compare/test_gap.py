@@ -73,6 +73,8 @@ def test_times_are_those_of_the_optimizer(table):
     ("options", "match"),
     [
         (dict(models=[]), "models is empty"),
+        (dict(models="new"), r'models is "new", but must be a list, such as \["first"\]'),
+        (dict(models=None), "models is None, but must be a list"),
         (dict(models=["new", "old"]), 'there is no model "old"'),
         (dict(models=["principal"]), 'there is no model "principal" to compare with'),
         (dict(substeps=1), "substeps is 1"),

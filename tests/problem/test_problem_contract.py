@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from stablestep.described import parameters
 from stablestep.errors import InvalidInput
 from stablestep.problem import Problem, SumProblem
-from stablestep.vary import parameters
 
 SCALES = [0.01, 0.3, 1.0, 3.0, 10.0]
 

@@ -96,6 +96,13 @@ def test_pairs_outside_the_curve_raise():
     with pytest.raises(InvalidInput, match=r"at least \|a\| = 2"):
         Cosh(1, a=-2.0).smoothness(1.9)
     assert Cosh(1, a=-2.0, scale=3.0).smoothness(2.0) == 12.0
+    own = Function(lambda x: jnp.sum(jnp.cosh(x)), 1, smoothness=lambda L1: 1.0, smallest_L1=1.0)
+    assert own.smoothness(1.0) == 1.0
+    for mixed in (own, Mixture([own, own], [0.5, 0.5])):
+        with pytest.raises(InvalidInput, match=r"L1 is 0\.5, but must be at least smallest_L1 = 1"):
+            mixed.smoothness(0.5)
+    with pytest.raises(InvalidInput, match="no \\(L0, L1\\) pair is known"):
+        Mixture([own, Quadratic([1.0])], [0.5, 0.5]).smoothness(1.0)
 
 
 def test_mixture_of_opposite_data_keeps_the_pair_of_the_pooled_data():

@@ -11,7 +11,7 @@ from stablestep.compressor import EF21, ErrorFeedback, RandomSparsification, Sig
 from stablestep.errors import InvalidInput
 from stablestep.estimate import smoothness
 from stablestep.noise import Gaussian, StudentT
-from stablestep.problem import Function, Logistic, Quadratic, Quartic
+from stablestep.problem import Cosh, Function, Logistic, Quadratic, Quartic
 from stablestep.server import HeavyBall, Plain
 from stablestep.setup import Agents, Setup
 from stablestep.stability import advise
@@ -92,6 +92,10 @@ def test_a_constant_step_exists_iff_the_curvature_is_bounded():
     silent = advise(PLAIN, x0=0.5)
     assert silent.constant_step is None and "Normalize: h = 1/(" in silent.verdict and "decay" not in silent.verdict
     assert "asks for a decay" in advise(COMPRESSED, x0=0.5).verdict
+    # cosh by hand: a curve that begins at L1 = 1 says nothing of a bounded Hessian.
+    cosh = Function(lambda x: jnp.sum(jnp.cosh(x)), 3, smoothness=lambda L1: 1.0, smallest_L1=1.0)
+    mine, ours = (advise(Setup(problem, Agents(1)), x0=1.0) for problem in (cosh, Cosh(3)))
+    assert mine.constant_step is None and mine.limit == pytest.approx(ours.limit) and mine.verdict == ours.verdict
     signs = advise(SIGNS, x0=0.5)
     assert signs.constant_step is None and "Signs are normalized already" in signs.verdict
 

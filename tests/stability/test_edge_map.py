@@ -115,6 +115,7 @@ BAD = [
     *(({"blown": value}, "blown is .*greater than 1") for value in (1.0, np.nan, "5", True)),
     *(({"eta": value}, "eta is .*must list positive steps") for value in (["0.1"], [True], [[0.1]], None)),
     ({"lines": ("theorm",)}, 'no method "theorm".*Did you mean "theorem"'),
+    ({"lines": "theorem"}, 'lines is "theorem", but must be a list, such as'),
     ({"x0": [1.0, 2.0]}, r"x0 has shape \(2,\)"),
     ({"setup": Quartic(1)}, "Setup"),
 ]

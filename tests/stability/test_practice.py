@@ -98,9 +98,9 @@ def test_floors_of_signs():
 
 
 WORDS = [
-    ((relative(4),), None, {}, ["yes, as 1/(L0", "it diverges"]),
+    ((relative(4),), None, {}, ["yes, as 1/(L0", "Above that step: it diverges"]),
     ((relative(4),), HeavyBall(0.9), {}, ["momentum (heavy ball)", "yes", "it diverges"]),
-    ((Agents(1, StudentT(1.0), Sign()),), None, {}, ["no: ηL1d", "Critical step: none"]),
+    ((Agents(1, StudentT(1.0), Sign()),), None, {}, ["no: ηL1d", "everywhere: none", "In the long run: it stays"]),
     ((Agents(1, StudentT(1.0), Sign()),), Majority(), {}, ["majority vote", "none"]),
     ((Agents(1, None, ErrorFeedback(TopK(k=1))),), None, {}, ["ErrorFeedback", "between", "α = 0.1"]),
     ((Agents(2, None, EF21(masks(0.1))),), None, {}, ["EF21 of masks", "19 times"]),

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from stablestep.stability.root import ASIDE, FAR, STRETCH, bisect, bracket, last_bracket, mean_of, root
+from stablestep.stability.root import ASIDE, FAR, STRETCH, bisect, bracket, crossing, last_bracket, mean_of, root
 from tests.statistics import assert_estimate, assert_fails, assert_mean
 
 
@@ -51,6 +51,30 @@ def test_the_last_of_several_crossings():
     assert last_bracket(lambda log_step: math.sin(6 * log_step) > 0 or log_step > 2, logs)[1] <= 2.5
     assert last_bracket(lambda log_step: True, logs) == (-math.inf, -3.0)
     assert last_bracket(lambda log_step: False, logs) == (3.0, math.inf)
+
+
+FUNCTIONS = {
+    "line": (lambda x: x - 1.003, 1.003),
+    "falls": (lambda x: 1.003 - x, 1.003),
+    "flat": (lambda x: (x - 1.003) ** 9, 1.003),
+    "steep": (lambda x: math.expm1(200 * (x - 1.003)), 1.003),
+    "jump": (lambda x: math.copysign(1.0, x - 1.003), 1.003),
+    "infinite": (lambda x: x - 1.003 if x < 2 else math.inf, 1.003),
+    "at the end": (lambda x: x, 0.0),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_crossing_is_found_in_few_tries(name):
+    function, expected = FUNCTIONS[name]
+    tried = []
+
+    def counted(x):
+        tried.append(x)
+        return function(x)
+
+    assert crossing(counted, 0.0, 3.0, 1e-9) == pytest.approx(expected, abs=2e-9)
+    assert len(tried) <= (10 if name in ("line", "falls") else 40) and all(0 <= x <= 3 for x in tried)
 
 
 def test_the_error_of_a_root_is_that_of_the_mean_over_the_slope(seed):

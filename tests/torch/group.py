@@ -19,27 +19,32 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["stablestep.torch", "tests.torch.models"])
 
 
-def together(workers: int, *checks: Check, limit: float = LIMIT) -> None:
-    """Run the checks one after the other in `workers` processes: check(rank, workers, folder).
+def together(workers: int, *checks: Check, limit: float = LIMIT, folder: Path | None = None) -> None:
+    """Run the checks one after the other in `workers` processes: check(rank, workers, folder), the folder of this call or the given one.
 
     Raises:
         AssertionError: with the worker's traceback, if a check fails or the time is over.
     """
     _CONTEXT.set_forkserver_preload(["stablestep.torch", *{check.__module__ for check in checks}])
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+        own = Path(name)
         processes = [
-            _CONTEXT.Process(target=_worker, args=(rank, workers, folder, checks), daemon=True)
+            _CONTEXT.Process(target=_worker, args=(rank, workers, own, folder or own, checks), daemon=True)
             for rank in range(workers)
         ]
         for process in processes:
             process.start()
         try:
-            _watch(processes, folder, limit)
+            _watch(processes, own, limit)
         finally:
             for process in processes:
                 process.kill()
                 process.join()
+
+
+def patience(seconds: float) -> None:
+    """How long this worker waits for others from now on: healthy steps on a busy machine need more than a fault should take."""
+    dist.distributed_c10d._set_pg_timeout(datetime.timedelta(seconds=seconds))
 
 
 def _watch(processes: list, folder: Path, limit: float) -> None:
@@ -55,22 +60,22 @@ def _watch(processes: list, folder: Path, limit: float) -> None:
     assert len(list(folder.glob("*.done"))) >= 1, "no worker came to its end"
 
 
-def _worker(rank: int, workers: int, folder: Path, checks: tuple[Check, ...]) -> None:
+def _worker(rank: int, workers: int, own: Path, folder: Path, checks: tuple[Check, ...]) -> None:
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     torch.set_num_threads(1)
     try:
         dist.init_process_group(
             "gloo",
-            init_method=f"file://{folder}/rendezvous",
+            init_method=f"file://{own}/rendezvous",
             rank=rank,
             world_size=workers,
-            timeout=datetime.timedelta(seconds=30),
+            timeout=datetime.timedelta(seconds=LIMIT),
         )
         for check in checks:
-            (folder / f"{rank}.check").write_text(check.__name__)
+            (own / f"{rank}.check").write_text(check.__name__)
             check(rank, workers, folder)
-        (folder / f"{rank}.done").touch()
+        (own / f"{rank}.done").touch()
     except BaseException:
-        (folder / f"{rank}.failure").write_text(f"worker {rank}:\n{traceback.format_exc()}")
+        (own / f"{rank}.failure").write_text(f"worker {rank}:\n{traceback.format_exc()}")
         raise
     os._exit(0)  # a group whose other workers are gone cannot be destroyed in order

@@ -212,11 +212,20 @@ def test_memory_is_as_stated():
         assert sum(tensor.numel() for tensors in saved.values() for tensor in tensors) == copies * 50
 
 
-def test_without_losses_nothing_goes_back():
+def test_without_losses_nothing_goes_back_which_is_said_once(recwarn):
     training = Training(sst.rule.Governor(), hot=10.0)
     for _ in range(30):
         training.step(losses=[math.nan] * 4)
+    (said,) = recwarn.list
+    assert "no loss was noted" in str(said.message) and "call state.note(loss) before backward" in str(said.message)
     assert training.stable.rule.state_dict()["copies"]["good"] == []
+
+
+def test_a_loss_now_and_then_is_enough(recwarn):
+    training = Training(sst.rule.Governor())
+    for k in range(30):
+        training.step(losses=[math.nan] * 4 if k % 5 else None)
+    assert not recwarn.list
 
 
 def test_a_probe_is_asked_once_where_the_start_is_too_hot():

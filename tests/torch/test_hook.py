@@ -238,6 +238,8 @@ def bad_input_is_refused(rank, workers, folder):
     state = sst.HookState(c.RandK(k=100))
     with pytest.raises(InvalidInput, match="must be wrapped: DistributedDataParallel"):
         sst.register(perceptron(), state)
+    with pytest.raises(InvalidInput, match=r"state is TopK\(.*, but must be a HookState"):
+        sst.register(wrapped(perceptron()), c.TopK(k=1))
     with pytest.raises(InvalidInput, match=r"shape \(40,\).*only 40 to choose from.*min_numel"):
         sst.register(wrapped(perceptron()), state)
     model = wrapped(perceptron())
@@ -262,6 +264,23 @@ def bad_input_is_refused(rank, workers, folder):
     wrong.register_comm_hook(object(), sst.hook)
     with pytest.raises(InvalidInput, match="must be a HookState"):
         loss(wrong, batch(rank, 0)).backward()
+
+
+def settings_that_differ_between_workers_are_refused(rank, workers, folder):
+    """A mask of another seed leaves out other coordinates: sums of unlike ones would pass for gradients."""
+    states = {
+        "seed": sst.HookState(c.RandK(k=1), seed=rank),
+        "mask": sst.HookState(c.RandK(k=1), mask=("shared", "own")[rank]),
+        "compressor": sst.HookState((c.RandK(k=1), c.TopK(k=1))[rank]),
+        "group_bytes": sst.HookState(c.RandK(k=1), group_bytes=1000 * rank),
+        "exchanges": sst.HookState(c.RandK(k=1)),
+    }
+    if rank == 1:
+        saved = states["exchanges"].state_dict()
+        states["exchanges"].load_state_dict({**saved, "exchanges": 7})
+    for name, state in states.items():
+        with pytest.raises(InvalidInput, match=f"the workers differ: {name} is .* on worker 0, but .* on worker 1"):
+            sst.register(wrapped(perceptron()), state)
 
 
 def a_resumed_state_must_fit(rank, workers, folder):
@@ -294,6 +313,7 @@ def test_two_workers():
         complex_and_sparse_gradients_are_refused,
         the_global_generator_is_untouched,
         a_resumed_state_must_fit,
+        settings_that_differ_between_workers_are_refused,
         bad_input_is_refused,
     )
 

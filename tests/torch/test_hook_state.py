@@ -36,6 +36,22 @@ def test_bad_arguments(arguments, message):
         HookState(c.QSGD(2), **arguments)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda: HookState("topk"), r'compressor is "topk", but must be a Compressor, such as TopK.*; known: Identity'),
+        (lambda: HookState(0.01), r"compressor is 0\.01, but must be a Compressor"),
+        (lambda: HookState(c.Sign()).load_state_dict(None), "saved is None, but must be a Mapping"),
+        (lambda: HookState(c.Sign()).load_state_dict([1]), r"saved is \[1\], but must be a Mapping"),
+        (lambda: register(HookState(c.Sign()), torch.nn.Linear(1, 1)), "model is .*HookState.*, but must be a Module"),
+    ],
+)
+def test_something_else(wrong, message):
+    with pytest.raises(InvalidInput, match=message) as caught:
+        wrong()
+    assert "\n" not in str(caught.value)
+
+
 def test_signs_are_not_mixed_with_raw_gradients():
     with pytest.raises(InvalidInput, match="min_numel=0 with Sign"):
         HookState(c.Sign(), min_numel=10)

@@ -135,14 +135,30 @@ def test_bad_input():
         still.step()
     with pytest.raises(InvalidInput, match="StableStep already"):
         sst.StableStep(optimizer, state, rule=rule.Constant())
-    with pytest.raises(InvalidInput, match="must be a rule"):
+    with pytest.raises(InvalidInput, match=r"must be a Rule, such as .*; call it: Constant\(…\)"):
         sst.StableStep(inner, state, rule=rule.Constant)
+    with pytest.raises(InvalidInput, match='rule is "governor"'):
+        sst.StableStep(inner, state, rule="governor")
+    with pytest.raises(InvalidInput, match="lacks param_groups; it is not one of an optimizer"):
+        optimizer.load_state_dict(state.state_dict())
+    with pytest.raises(InvalidInput, match="state_dict is None, but must be a Mapping"):
+        optimizer.load_state_dict(None)
     with pytest.raises(InvalidInput, match="LBFGS"):
         sst.StableStep(torch.optim.LBFGS([x]), state, rule=rule.Constant())
     with pytest.raises(InvalidInput, match="must be the hook's HookState"):
         sst.StableStep(inner, c.Identity(), rule=rule.Constant())
     with pytest.raises(InvalidInput, match="must be a torch optimizer"):
         sst.StableStep([x], state, rule=rule.Constant())
+
+
+def test_an_optimizer_of_another_model_is_noticed_once(recwarn):
+    x, state = torch.tensor([X], requires_grad=True), sst.HookState(c.Identity())
+    optimizer = sst.StableStep(SGD([x], lr=LR), state, rule=rule.Constant())
+    for _ in range(3):
+        arrived(state, 1.0)
+        optimizer.step()
+    assert [str(one.message) for one in recwarn.list if "no parameter of the optimizer has one" in str(one.message)]
+    assert len(recwarn.list) == 1
 
 
 class Run:

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from benchmarks.link import hooks, network
 from benchmarks.link.options import WARM_UP
@@ -32,15 +31,14 @@ def main(rank: int, workers: int, limit: float) -> None:
 
 def measure(name: str, parameters: int, steps: int) -> dict[str, Any]:
     """Seconds of each step, and per step what the telemetry and the counters of the interface say was sent."""
-    ddp = DistributedDataParallel(model(parameters), gradient_as_bucket_view=True)
-    state, optimizer = hooks.HOOKS[name](ddp)
-    x = torch.randn(1, ddp.module[0].in_features, generator=torch.Generator().manual_seed(dist.get_rank()))
+    way = hooks.HOOKS[name](own := model(parameters))
+    x = torch.randn(1, own[0].in_features, generator=torch.Generator().manual_seed(dist.get_rank()))
     for _ in range(WARM_UP):
-        step(ddp, optimizer, x)
-    before = _sent(state)
-    seconds = [step(ddp, optimizer, x) for _ in range(steps)]
-    after = _sent(state)
-    return {"seconds": seconds} | {key: (after[key] - before[key]) / steps for key in after}
+        step(way, x)
+    before = _sent(way)
+    seconds = [step(way, x) / way.steps for _ in range(steps)]
+    after = _sent(way)
+    return {"seconds": seconds} | {key: (after[key] - before[key]) / (steps * way.steps) for key in after}
 
 
 def model(parameters: int) -> nn.Sequential:
@@ -51,19 +49,21 @@ def model(parameters: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def step(ddp: DistributedDataParallel, optimizer: torch.optim.Optimizer, x: torch.Tensor) -> float:
+def step(way: hooks.Way, x: torch.Tensor) -> float:
+    """All that are timed together."""
     begin = time.perf_counter()
-    optimizer.zero_grad()
-    ddp(x).square().sum().backward()
-    optimizer.step()
+    for _ in range(way.steps):
+        way.model.zero_grad()
+        way.model(x).square().sum().backward()
+        way.step()
     return time.perf_counter() - begin
 
 
-def _sent(state: Any) -> dict[str, float]:
+def _sent(way: hooks.Way) -> dict[str, float]:
     # When the others have answered, all that we sent before has left the interface.
     dist.barrier()
     found: dict[str, float] = dict(network.counters())
-    return found if state is None else {**found, "telemetry": state.telemetry()["bytes_total"]}
+    return found if way.telemetry is None else {**found, "telemetry": way.telemetry()["bytes_total"]}
 
 
 def _answers():

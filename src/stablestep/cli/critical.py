@@ -7,10 +7,20 @@ import typer
 from stablestep.cli import screen
 from stablestep.cli.app import command
 from stablestep.cli.show import AsJson, Start, print_json, step
-from stablestep.stability import METHODS, critical_step
-from stablestep.stability.start_point import BLOWN
 
-_KNOWN = f"{', '.join(list(METHODS)[:-1])} or {list(METHODS)[-1]}."
+# As in stablestep.stability, which takes seconds to load; a test holds them together.
+METHODS = (
+    "rollouts",
+    "theorem",
+    "coordinate-wise",
+    "loss-model",
+    "one-step",
+    "one-step-log",
+    "moments",
+    "lyapunov",
+    "simulation",
+)
+BLOWN = 1000.0
 
 
 @command(
@@ -23,7 +33,7 @@ def critical(
     spec: Start,
     method: Annotated[
         str,
-        typer.Option("--method", help=_KNOWN),
+        typer.Option("--method", help=f"{', '.join(METHODS[:-1])} or {METHODS[-1]}."),
     ] = "rollouts",
     seed: Annotated[
         int | None, typer.Option("--seed", help=r"Of every random number; by default that of \[run].")
@@ -32,6 +42,7 @@ def critical(
 ) -> None:
     """The largest constant step that is safe from x0, measured (or computed) by the chosen method."""
     from stablestep.spec import load
+    from stablestep.stability import critical_step
 
     described = load(spec, to_run=False)
     chosen = described.run.get("seed", 0) if seed is None else seed

@@ -12,12 +12,17 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from stablestep.stability import Advice
-    from stablestep.stability.advice import Row
 
-SDE = {"first": "classic (first order)", "new": "new", "discrete": "none (discrete time)"}
+MEASURE = "Theorems are worst cases; `stablestep critical` measures where the method itself goes wrong."
 
 
-@command("stablestep limits spec.toml", "stablestep limits spec.toml --epsilon 0.9 --json")
+@command(
+    "stablestep limits spec.toml",
+    "stablestep limits spec.toml --epsilon 0.9 --json",
+    more="\n\nprinted is a limit as its paper has it, corrected what holds. P is the newer version of the paper, "
+    "S2 the earlier one; theory2 are results of StableStep's own. "
+    "In Python, help(stablestep.theorem.result(NAME)) says what each states.",
+)
 def limits(
     spec: Start,
     epsilon: Annotated[
@@ -39,7 +44,8 @@ def limits(
         return
     console = screen.console()
     console.print(_table(found))
-    for line in _sentences(found):
+    elsewhere = [f"Does not apply: {row.reason}" for row in found.rows if not row.applies]
+    for line in [*elsewhere, *found.sentences, MEASURE]:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -63,30 +69,12 @@ def as_record(found: "Advice") -> dict[str, Any]:
 def _table(found: "Advice") -> "Table":
     from rich.table import Table
 
-    table = Table("result", "SDE", "printed", "corrected", "reference", box=None, pad_edge=False)
+    from stablestep.stability.advice import HEAD, MODELS
+
+    table = Table(*HEAD, box=None, pad_edge=False)
     for row in found.rows:
-        if _applies(row):
-            table.add_row(row.name, SDE[row.sde], step(row.printed), step(row.corrected), row.reason or row.reference)
+        if row.applies:
+            table.add_row(
+                row.name, MODELS[row.sde], step(row.printed), step(row.corrected), row.reason or row.reference
+            )
     return table
-
-
-def _applies(row: "Row") -> bool:
-    return row.printed is not None or row.corrected is not None
-
-
-def _sentences(found: "Advice") -> list[str]:
-    c = found.constants
-    shares = ", ".join(f"{name} {share:.0%}" for name, share in found.shares.items())
-    buys = ", ".join(f"{change}: {step(value)}" for change, value in found.buys.items())
-    rule = "" if c.signs else f", ε = {found.epsilon:g}"
-    elsewhere = [f"Does not apply: {row.reason}" for row in found.rows if not _applies(row)]
-    return [
-        *elsewhere,
-        f"At x0: ‖∇f‖ = {found.gradient_norm:.4g}, (L0, L1) = ({c.L0:.4g}, {c.L1:.4g}), N = {c.agents}, d = {c.dim}{rule}. "
-        "Limits hold on each path, with the path's own gradient norm.",
-        *([] if found.limit is None else [f"What limits the step: {shares}."]),
-        found.verdict,
-        *([f"The limit would become: {buys}."] if buys else []),
-        *found.practice.sentences,
-        "Theorems are worst cases; `stablestep critical` measures where the method itself goes wrong.",
-    ]

@@ -1,7 +1,5 @@
 """`stablestep simulate`."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -39,8 +37,7 @@ def simulate(
     described = load(spec)
     with writable(out):
         make_folders(out)
-    with _progress() as progress:
-        result = run(described.setup, schedule=described.schedule, **described.run, **progress)
+    result = run(described.setup, schedule=described.schedule, **described.run)
     files = _files(result)
     with writable(out):
         write_files({out / name: content for name, content in files.items()})
@@ -48,18 +45,6 @@ def simulate(
     console.print(_table(result))
     console.print(_provenance(result), style="dim", highlight=False, markup=False)
     console.print(f"Written to {out}: {', '.join(files)}", soft_wrap=True, highlight=False, markup=False)
-
-
-@contextmanager
-def _progress() -> Iterator[dict[str, Any]]:
-    """What shows how far a simulation is, where somebody can see it."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
-        task = bars.add_task("simulating", total=1.0)
-        yield {"progress": lambda done: bars.update(task, completed=done)}
 
 
 def _files(result: "xr.Dataset") -> dict[str, bytes]:

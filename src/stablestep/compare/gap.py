@@ -1,13 +1,15 @@
 """The gap between the optimizer and a model, split into Monte Carlo, integration and model error."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 
-from stablestep.errors import instance, nearest, positive, require, whole
-from stablestep.record import describe, provenance, recorded
+from stablestep.described import describe
+from stablestep.errors import instance, listed, nearest, positive, require, whole
+from stablestep.later import Later
+from stablestep.progress import Watched, watched
+from stablestep.record import provenance, recorded
 from stablestep.schedule import Schedule
 from stablestep.sde import integrate, model
 from stablestep.sde.memory import linear_memory
@@ -15,6 +17,11 @@ from stablestep.sde.model import KINDS
 from stablestep.sde.signum import is_signum
 from stablestep.setup import Setup
 from stablestep.simulate import simulate
+
+if TYPE_CHECKING:
+    import xarray as xr
+else:
+    xr = Later("xarray")
 
 _Z = 1.96  # half width of a 95 % interval in standard errors
 _KINDS = tuple(kind for kind in KINDS if kind != "principal")
@@ -34,7 +41,8 @@ def compare(
     record=None,
     radius: float | None = None,
     dtype: str = "float32",
-) -> xr.Dataset:
+    progress: Watched = True,
+) -> "xr.Dataset":
     """The mean loss of the optimizer and of continuous models at the same times, and where they differ.
 
     gap = E f(model) − E f(optimizer) is what is measured; `integration_error` is the model's own error of integration (by halving
@@ -44,7 +52,7 @@ def compare(
         models: names as in `sde.model`; a memory's models start where `integrate` starts them by default.
         time: the horizon; t = kη (with a linear memory kη_e).
         substeps: how many dt make one iteration. One makes the first-order model the optimizer with Gaussian messages, and proves nothing.
-        form, record, radius, dtype: as in `sde.model` and `simulate`.
+        form, record, radius, dtype, progress: as in `sde.model` and `simulate`.
 
     Returns:
         A Dataset over (model, time): `loss_discrete`, `loss_model`, `gap`, `monte_carlo_error` (the half width from sampling alone),
@@ -60,6 +68,7 @@ def compare(
     >>> dict(table.sizes)
     {'model': 2, 'time': 11}
     """
+    models = listed("models", models, "first")
     _require_known(models)
     substeps = whole("substeps", substeps, least=2, hint="; 16 is usual")
     instance("setup", setup, Setup, "Setup(problem, Agents(4))")
@@ -69,19 +78,22 @@ def compare(
     steps = max(1, round(time / tick))
     marks = recorded(steps, record)
     common: dict[str, Any] = dict(x0=x0, runs=runs, radius=radius, dtype=dtype)
-    discrete = simulate(setup, schedule=schedule, steps=steps, record=marks, seed=seed, **common)
-    discrete = discrete.assign_coords(time=discrete.iteration.values * tick)
-    start = float(discrete.gradient_norm_mean[0])
+    with watched("comparing", progress) as told:
+        told.part(0.0, 1 / (1 + len(models)))
+        discrete = simulate(setup, schedule=schedule, steps=steps, record=marks, seed=seed, **common)
+        discrete = discrete.assign_coords(time=discrete.iteration.values * tick)
+        start = float(discrete.gradient_norm_mean[0])
 
-    def row(name: str, own: int) -> xr.Dataset:
-        built = model(setup, name, schedule, form=form, gradient_norm=start)
-        own_tick = float(built.tick)
-        times = dict(time=steps * own_tick, dt=own_tick / substeps, record=marks * substeps)
-        path = integrate(built, **times, seed=own, **common)
-        return _row(path.isel(time=np.isin(path.iteration.values.round(6), marks)), discrete)
+        def row(place: int, name: str) -> "xr.Dataset":
+            told.part(place / (1 + len(models)), (place + 1) / (1 + len(models)))
+            built = model(setup, name, schedule, form=form, gradient_norm=start)
+            own_tick = float(built.tick)
+            times = dict(time=steps * own_tick, dt=own_tick / substeps, record=marks * substeps)
+            path = integrate(built, **times, seed=seed + place, **common)
+            return _row(path.isel(time=np.isin(path.iteration.values.round(6), marks)), discrete)
 
-    rows = [row(name, seed + 1 + index) for index, name in enumerate(models)]
-    table = xr.concat(rows, xr.DataArray(list(models), dims="model", name="model"))
+        rows = [row(place, name) for place, name in enumerate(models, start=1)]
+    table = xr.concat(rows, xr.DataArray(models, dims="model", name="model"))
     described: dict[str, Any] = dict(setup=describe(setup), schedule=describe(schedule), form=form, steps=steps)
     return table.assign_attrs(provenance(**described, seed=seed, runs=runs, substeps=substeps))
 
@@ -98,7 +110,7 @@ def _require_known(models: Sequence[str]) -> None:
         require(name in _KINDS, f'there is no model "{name}" to compare with. {nearest(str(name), _KINDS)}')
 
 
-def _row(path: xr.Dataset, discrete: xr.Dataset) -> xr.Dataset:
+def _row(path: "xr.Dataset", discrete: "xr.Dataset") -> "xr.Dataset":
     """The columns of one model; means that are infinite on both sides leave no gap to speak of."""
     with np.errstate(invalid="ignore"):
         gap = path.loss_mean.values - discrete.loss_mean.values

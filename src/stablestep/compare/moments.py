@@ -1,15 +1,16 @@
 """Closed moments on quadratics with additive noise: the optimizer's recursion against the models' exact solution."""
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-import xarray as xr
 
 from stablestep.compare.recursion import second_moments
 from stablestep.compare.scaling import largest, order_table, require_etas
 from stablestep.errors import instance, positive, require, shown
+from stablestep.progress import watched
 from stablestep.record import cast, working_dtype
 from stablestep.record import start as start_points
 from stablestep.schedule import Constant
@@ -17,6 +18,9 @@ from stablestep.sde import Continuous, Underdamped, model
 from stablestep.sde.exact import linear_parts, pair_transition, transition
 from stablestep.sde.solve import start_of
 from stablestep.setup import Setup
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 _LAYER = 0.25  # of the time, before which a memory that starts at 0 is not yet at rest
 
@@ -28,7 +32,7 @@ def quadratic_order(
     x0,
     time: float,
     start: str | None = None,
-) -> xr.Dataset:
+) -> "xr.Dataset":
     """The weak error of a model against η, exactly, and the order that it supports: no sampling, no integrator (P Def. 3.4).
 
     The error is that E f(X_t) − E f(x_k) which is largest in size over all k with t ≤ time, with its sign; with an effective-step model
@@ -65,7 +69,11 @@ def quadratic_order(
         given = setup(eta) if callable(setup) and not isinstance(setup, Setup) else setup
         return instance("setup", given, Setup, "Setup(problem, Agents(4)), or a function that gives one for an eta")
 
-    error = np.array([_sup_error(made(eta), kind, eta, x0, time, start) for eta in steps])
+    error = np.zeros(len(steps))
+    with watched("order on a quadratic") as told:
+        for number, eta in enumerate(steps):
+            error[number] = _sup_error(made(eta), kind, eta, x0, time, start)
+            told((number + 1) / len(steps))
     return order_table(etas, error, np.zeros_like(error), model=kind, time=time)
 
 

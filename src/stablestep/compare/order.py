@@ -1,11 +1,11 @@
 """The weak order of a model (P Def. 3.4), on coupled paths: its error against η, and the order that it supports."""
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-import xarray as xr
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -15,6 +15,7 @@ from stablestep.errors import InvalidInput, instance, positive, require, seed_of
 from stablestep.method import Process, moved
 from stablestep.noise import Gaussian
 from stablestep.problem import Problem
+from stablestep.progress import Watched, watched
 from stablestep.record import cast, monte_carlo, working_dtype
 from stablestep.record import start as start_points
 from stablestep.schedule import Constant, Normalized, Schedule
@@ -25,6 +26,9 @@ from stablestep.sde.solve import start_of
 from stablestep.server import Server
 from stablestep.setup import Setup
 from stablestep.stream import Family
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 _SUB = 8
 
@@ -100,7 +104,8 @@ def weak_order(
     start: str | None = None,
     form: str = "corrected",
     substeps: int = _SUB,
-) -> xr.Dataset:
+    progress: Watched = True,
+) -> "xr.Dataset":
     """The weak error E f(X_t) − E f(x_k) at t = time, k = t/η (t/η_e with memory), against η, and its order (P Def. 3.4, at this time).
 
     The error is measured on coupled paths, with the integration error removed by Richardson extrapolation; each η has its own random
@@ -115,6 +120,7 @@ def weak_order(
         runs: at least two; an order needs errors known to about 2 % where there are four etas, to 5 % where there are six.
         schedule: makes the schedule of an η.
         substeps: how many dt make one iteration.
+        progress: as of `simulate`.
 
     Returns:
         A Dataset over `eta`: the signed `error` and its `stderr`; attributes `order` (a number or "undecided"), `reason`, `slope` (of
@@ -141,10 +147,12 @@ def weak_order(
     seeds = np.random.SeedSequence(seed_of(seed)).generate_state(len(etas), np.uint64)
     models = [model(case, kind, its_schedule, form=form) for case, its_schedule in cases]
     servers = [case.server for case, _ in cases]
-    found = [
-        _error(built, server, x0, time, runs, int(own), substeps, start_of(built, start) == "shifted")
-        for built, server, own in zip(models, servers, seeds, strict=True)
-    ]
+    found = []
+    with watched("weak order", progress) as told:
+        for number, (built, server, own) in enumerate(zip(models, servers, seeds, strict=True)):
+            told.part(number / len(etas), (number + 1) / len(etas))
+            shifted = start_of(built, start) == "shifted"
+            found.append(_error(built, server, x0, time, runs, int(own), substeps, shifted))
     error, stderr = np.array(found).T
     return order_table(etas, error, stderr, model=kind, form=form, time=time, runs=runs, seed=seed)
 

@@ -3,13 +3,18 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import xarray as xr
 from jaxtyping import Float
-from scipy.special import chdtri
 
 from stablestep.errors import positive, require, shown
+from stablestep.later import Later
+
+if TYPE_CHECKING:
+    import xarray as xr
+else:
+    xr = Later("xarray")
 
 Floats = Float[np.ndarray, " n"]
 
@@ -95,6 +100,8 @@ def scaling(
     size, relative = np.abs(error), np.hypot(stderr / error, ROUGH)
     plain, _, _ = _fit([np.log(eta)], np.log(size), relative)
     slope, slope_stderr, left = _fit([np.log(eta), eta / eta[0]], np.log(size), relative)
+    from scipy.special import chdtri  # slow to load
+
     if left > chdtri(len(eta) - 3, MISFIT):
         local = ", ".join(f"{each:.2g}" for each in np.diff(np.log(size)) / np.diff(np.log(eta)))
         return _without_slope(
@@ -104,7 +111,7 @@ def scaling(
     return Scaling(slope, slope_stderr, departure, *_decided(slope, slope_stderr, departure))
 
 
-def order_table(etas: Sequence[float], error: Floats, stderr: Floats, **attrs) -> xr.Dataset:
+def order_table(etas: Sequence[float], error: Floats, stderr: Floats, **attrs) -> "xr.Dataset":
     """The errors over `eta`, with what they say about the order as attributes beside `attrs`."""
     found = scaling(etas, error, stderr)
     told = {

@@ -2,13 +2,13 @@
 
 import abc
 import math
-from typing import Any, ClassVar
+from typing import Any
 
-import equinox as eqx
 import jax.numpy as jnp
 import lineax as lx
 from jaxtyping import Array, Float
 
+from stablestep.described import Described
 from stablestep.errors import InvalidInput
 
 Vector = Float[Array, " d"]
@@ -18,15 +18,13 @@ Memory = Any  # a pytree of arrays, () where nothing is remembered
 FLOAT = 32
 
 
-class Compressor(eqx.Module):
+class Compressor(Described):
     """A randomised map of a gradient, given its randomness as uniforms on [0, 1), and perhaps of what the agent remembers.
 
     A subclass gives `compress` and `bits`, and `omega` (unbiased) or `contraction` (biased, with `unbiased` False). One that remembers
     gives `memory` and `send` instead of `compress`. The properties are facts that exact laws, models and theorems ask for; the defaults
     claim nothing, apart from `unbiased`.
     """
-
-    stored: ClassVar[dict[str, str]] = {}  # constructor arguments kept under another name
 
     def compress(self, uniform: Float[Array, " draws"], gradient: Vector) -> Vector:
         """The compressed gradient [d]; the same uniforms give the same message in every backend.

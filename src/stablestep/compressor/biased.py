@@ -87,7 +87,7 @@ class TopK(Biased):
     k: int | None = eqx.field(static=True)
     fraction: float | None = eqx.field(static=True)
 
-    def __init__(self, k=None, fraction=None):
+    def __init__(self, k: int | None = None, fraction: float | None = None):
         self.k, self.fraction = checked_amount("TopK", k, fraction)
 
     def compress(self, uniform, gradient):

@@ -45,7 +45,7 @@ class Blockwise(Biased):
     block: int = eqx.field(static=True)
     stored: ClassVar[dict[str, str]] = {"bits": "width"}  # bits is the method that every compressor has
 
-    def __init__(self, bits=2, block=1024):
+    def __init__(self, bits: int = 2, block: int = 1024):
         self.width, self.block = whole("bits", bits), whole("block", block)
         require(self.width in LIMITS, f"bits is {shown(bits)}, but must be 1, 2 or 4.")
 

@@ -11,7 +11,7 @@ from stablestep.norms import norm
 STEPS = ("inside", "outside")
 
 
-def momentum(value) -> float:
+def momentum(value: float) -> float:
     """β, which must be in [0, 1)."""
     require(is_number(value) and 0 <= value < 1, f"beta is {shown(value)}, but must be in [0, 1), such as 0.9.")
     return float(value)
@@ -66,7 +66,7 @@ class Wrapper(Compressor):
         self.inner.check(dim)
 
 
-def _inner(value) -> Compressor:
+def _inner(value: Compressor) -> Compressor:
     return instance("inner", value, Compressor, "TopK(k=1)")
 
 

@@ -6,7 +6,8 @@ from stablestep.errors import is_number, require, shown, whole
 def checked_amount(name: str, k, fraction) -> tuple[int | None, float | None]:
     """Exactly one of k (a whole number) and a fraction in (0, 1]."""
     require(
-        (k is None) != (fraction is None), f"{name} needs either k or fraction, but got k = {k}, fraction = {fraction}."
+        (k is None) != (fraction is None),
+        f"{name} needs either k or fraction, but got k = {shown(k)}, fraction = {shown(fraction)}.",
     )
     if k is not None:
         return whole(f"{name}: k", k), None

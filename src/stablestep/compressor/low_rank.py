@@ -17,7 +17,7 @@ def saves(rows: int, columns: int, rank: int) -> bool:
     return rank * (rows + columns) < rows * columns
 
 
-def _shape(value) -> tuple[int, int] | None:
+def _shape(value: tuple[int, int] | None) -> tuple[int, int] | None:
     if value is None:
         return None
     require(

@@ -78,7 +78,7 @@ class RandomSparsification(Mask):
     scaled: bool = eqx.field(static=True)
     stored: ClassVar[dict[str, str]] = {"omega": "sparsity"}  # omega is the method that every compressor has
 
-    def __init__(self, omega, scaled=True):
+    def __init__(self, omega: float, scaled: bool = True):
         self.sparsity, self.scaled = at_least_zero("omega", omega), flag("scaled", scaled)
 
     def compress(self, uniform, gradient):
@@ -129,7 +129,9 @@ class RandK(Mask):
     block: int | None = eqx.field(static=True)
     scaled: bool = eqx.field(static=True)
 
-    def __init__(self, k=None, fraction=None, block=None, scaled=True):
+    def __init__(
+        self, k: int | None = None, fraction: float | None = None, block: int | None = None, scaled: bool = True
+    ):
         self.k, self.fraction = checked_amount("RandK", k, fraction)
         self.block = None if block is None else whole("RandK: block", block)
         require(

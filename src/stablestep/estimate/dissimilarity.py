@@ -4,9 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from numpy.typing import ArrayLike
 
-from stablestep.errors import InvalidInput, require
+from stablestep.errors import InvalidInput, Numbers, require, shown
 from stablestep.estimate.smoothness import smoothness
 from stablestep.estimate.value import Estimate, numbers
 
@@ -28,7 +27,7 @@ class Dissimilarity:
         return self.B2.value * np.asarray(gradient_sq) + self.zeta2.value
 
 
-def dissimilarity(gradients, noise: ArrayLike = 0.0) -> Dissimilarity:
+def dissimilarity(gradients, noise: Numbers = 0.0) -> Dissimilarity:
     """𝔅² ≥ 1 and ζ² ≥ 0 with (1/N) Σ‖∇f_i‖² ≤ 𝔅²‖∇f‖² + ζ² at every point, tightest at the mean ‖∇f‖² (theory2 section 6).
 
     The excess (1/N) Σ‖∇f_i − ∇f‖² is bounded by a line in ‖∇f‖², as curvatures are by `smoothness`: intervals say how much the line
@@ -82,6 +81,6 @@ def _variance(noise, points: int) -> Float[np.ndarray, " p"]:
     variance = numbers("noise", noise)
     if variance.shape not in ((), (points,)) or not bool(np.all((variance >= 0) & np.isfinite(variance))):
         raise InvalidInput(
-            f"noise is {noise}, but must be a variance of at least 0, or one for each of the {points} points."
+            f"noise is {shown(noise)}, but must be a variance of at least 0, or one for each of the {points} points."
         )
     return np.broadcast_to(variance, (points,))

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from stablestep.card import Card, Shown, number
 from stablestep.compressor import Compressor
 from stablestep.errors import InvalidInput, require, shown, whole
 from stablestep.estimate.dissimilarity import Dissimilarity, dissimilarity
@@ -56,8 +57,8 @@ class Point:
         return math.sqrt(self.gradient_sq)
 
 
-@dataclass(frozen=True)
-class Survey:
+@dataclass(frozen=True, repr=False)
+class Survey(Shown):
     """What a survey has found; every estimate with its interval.
 
     Attributes:
@@ -84,6 +85,21 @@ class Survey:
     reason: str
     setup: Setup
     x0: Vector
+
+    @property
+    def _card(self) -> Card:
+        allowed = f"{self.result} allows constant steps up to {number(self.step)}"
+        title = f"no theorem covers this: {self.reason}" if self.result is None else allowed
+        rows = {"L0": self.smoothness.L0, "L1": self.smoothness.L1}
+        if self.client_smoothness is not None:
+            rows |= {"L0 of a client": self.client_smoothness.L0, "L1 of a client": self.client_smoothness.L1}
+        rows |= {"σ0²": self.variance.sigma0_sq, "σ1²": self.variance.sigma1_sq}
+        if self.dissimilarity is not None:
+            rows |= {"𝔅²": self.dissimilarity.B2, "ζ²": self.dissimilarity.zeta2}
+        if self.tail is not None:
+            rows["ν"] = self.tail.nu
+        lines = (f"Seen at {len(self.points)} points of a descent; N = {self.setup.count}, d = {self.setup.dim}.",)
+        return Card(title, rows=tuple((name, str(found)) for name, found in rows.items()), lines=lines)
 
 
 def survey(
@@ -264,9 +280,9 @@ def _descent(setup: Setup, parts: list[FiniteSum], x: Vector, count: int) -> lis
     tilt = np.random.default_rng(0).normal(size=(1 + len(parts), x.size))
     vectors = jnp.asarray(tilt / np.linalg.norm(tilt, axis=1, keepdims=True), x.dtype)
     gradient, looks = eqx.filter_jit(lambda at: setup.problem.gradient(at)), []
-    for number in range(count):
+    for place in range(count):
         found = _look(setup.problem, list(parts), x, vectors)
-        _check_finite(found, number)
+        _check_finite(found, place)
         looks.append(found)
         vectors = found.vectors
         for _ in range(BETWEEN if found.curvature > 0 else 0):

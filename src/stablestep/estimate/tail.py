@@ -6,7 +6,6 @@ from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import ndtri, stdtrit
 
 from stablestep.errors import require
 from stablestep.estimate.value import NORMAL, Estimate, numbers
@@ -96,6 +95,8 @@ def scales(gradients, nu: float) -> tuple[float, float]:
     """
     samples = numbers("gradients", gradients)
     residuals = np.abs(samples - np.median(samples, axis=0))
+    from scipy.special import ndtri, stdtrit  # slow to load
+
     found = np.median(residuals, axis=0) / (ndtri(0.75) if math.isinf(nu) else stdtrit(nu, 0.75))
     alive = found[found > 0]
     return (float(alive.min()), float(alive.max())) if len(alive) else (0.0, 0.0)

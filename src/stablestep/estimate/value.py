@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import stdtrit
 
 from stablestep.errors import InvalidInput, require
 
@@ -174,6 +173,8 @@ def widened(found: Estimate, points: int, fitted: int) -> Estimate:
     if found.covers == NOTHING or found.low == found.high:
         return unknown(found.value)
     rest = points - fitted
+    from scipy.special import stdtrit  # slow to load
+
     factor = float(stdtrit(rest, _SIDES[1])) / NORMAL * math.sqrt(points / rest)
     low, high = (found.value + factor * (end - found.value) for end in (found.low, found.high))
     return Estimate(found.value, max(0.0, low), high)

@@ -8,7 +8,6 @@ import numpy as np
 from stablestep.errors import require
 from stablestep.message.algebra import Diagonals
 from stablestep.message.coordinates import Coordinates
-from stablestep.message.krylov import Krylov
 from stablestep.message.recursion import Linear, Moments, recursion
 from stablestep.message.resolvent import Pair, Resolvent
 from stablestep.message.response import first_moment_radius, stationary_mean
@@ -50,6 +49,8 @@ def edges(linear: Linear) -> Edges:
 
 
 def _resolvent(centred: Linear, eta: float) -> Resolvent:
+    from stablestep.message.krylov import Krylov  # slow to load
+
     kind = Coordinates if centred.algebra is Diagonals else Krylov
     return kind(recursion(centred, eta))
 

@@ -1,21 +1,27 @@
 """The exact moments of a method on a quadratic, step by step: no sampling, no leading order."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
-import xarray as xr
 from jaxtyping import Float
 
 from stablestep.errors import InvalidInput, flag, instance, numbers, positive, require, shown, whole
+from stablestep.later import Later
 from stablestep.message.edges import edges, require_bowl, stationary
 from stablestep.message.recursion import Linear, Moments, linear, recursion
 from stablestep.setup import Setup
+
+if TYPE_CHECKING:
+    import xarray as xr
+else:
+    xr = Later("xarray")
 
 MOST = 2**27  # numbers that a result may hold
 LARGEST = 256  # coordinates of a Hessian that is not diagonal, up to which the stationary state is looked for
 
 
-def moments(setup: Setup, eta: float, x0, steps: int, *, full: bool = False, thresholds: bool = False) -> xr.Dataset:
+def moments(setup: Setup, eta: float, x0, steps: int, *, full: bool = False, thresholds: bool = False) -> "xr.Dataset":
     """E x_k, E x_k x_kᵀ and E f(x_k) of x ← x − η · (what the server makes of the mean message), exactly.
 
     For gradients that are affine in x (Quadratic, of each group its own, or any problem with such a gradient), messages that are linear
@@ -98,7 +104,7 @@ def loss(method: Linear, found: Moments) -> float:
     return value if np.isfinite(value) else np.inf
 
 
-def _dataset(eta: float, rows: list[tuple], full: bool) -> xr.Dataset:
+def _dataset(eta: float, rows: list[tuple], full: bool) -> "xr.Dataset":
     means, squares, losses, seconds = zip(*rows, strict=True)
     total = np.sum(np.array(squares), axis=1)
     variables = {

@@ -2,7 +2,6 @@
 
 import abc
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import lineax as lx
@@ -10,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from numpy.typing import ArrayLike
 
+from stablestep.described import Described
 from stablestep.errors import InvalidInput, numbers, require, shown
 from stablestep.problem import Problem
 from stablestep.stream import Lane
@@ -17,7 +17,7 @@ from stablestep.stream import Lane
 Vector = Float[Array, " d"]
 
 
-class Noise(eqx.Module):
+class Noise(Described):
     """A symmetric law of the stochastic gradient around ∇f(x).
 
     A subclass gives `sample` and `covariance`, and says with `has_mean` and `has_variance` which moments exist. One whose coordinates have

@@ -4,8 +4,8 @@ import jax.numpy as jnp
 import lineax as lx
 import numpy as np
 from jaxtyping import Array, Float
-from numpy.typing import ArrayLike
 
+from stablestep.errors import Numbers
 from stablestep.noise.base import Scaled, check_length, deviation, normal_odd, normal_tail
 
 
@@ -26,7 +26,7 @@ class Gaussian(Scaled):
     sigma0: float | Float[Array | np.ndarray, " d"]
     sigma1: float | Float[Array | np.ndarray, " d"]
 
-    def __init__(self, sigma0: ArrayLike = 0.0, sigma1: ArrayLike = 0.0):
+    def __init__(self, sigma0: Numbers = 0.0, sigma1: Numbers = 0.0):
         self.sigma0 = deviation("sigma0", sigma0)
         self.sigma1 = deviation("sigma1", sigma1)
 

@@ -1,15 +1,21 @@
 """Student-t: the distribution function of the papers' sign theory, and a tail probability fast enough for simulation."""
 
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 from numpy.polynomial import chebyshev
-from scipy import special
 
+from stablestep.later import Later
 from stablestep.stream import fast_log, horner
+
+if TYPE_CHECKING:
+    from scipy import special
+else:
+    special = Later("scipy.special")
 
 _RESOLVED = 1e-13  # tails below this are never drawn: a word has 32 bits
 
@@ -118,12 +124,22 @@ def density(z: Float[Array, "*d"], df) -> Float[Array, "*d"]:
 
 
 _NODES = 400
-_legendre, _legendre_weights = special.roots_legendre(_NODES)
-_stretched = (_legendre + 1) / 2
-# Gauss-Legendre over the quantiles p = v²(3 − 2v) of w: smooth at both ends for every ν.
-CHI2_WEIGHTS = _legendre_weights * 3 * _stretched * (1 - _stretched)
+
+
+@lru_cache(maxsize=1)
+def _stretched() -> tuple[np.ndarray, np.ndarray]:
+    """Gauss-Legendre over the quantiles p = v²(3 − 2v) of w, smooth at both ends for every ν: the values v, and their weights."""
+    nodes, weights = special.roots_legendre(_NODES)
+    v = (nodes + 1) / 2
+    return v, weights * 3 * v * (1 - v)
+
+
+def chi2_weights() -> np.ndarray:
+    """The weights of `chi2_nodes`."""
+    return _stretched()[1]
 
 
 def chi2_nodes(df: float) -> np.ndarray:
-    """Values w of χ²_ν/ν such that E h(w) ≈ Σ CHI2_WEIGHTS · h(w)."""
-    return special.gammaincinv(df / 2, _stretched**2 * (3 - 2 * _stretched)) * 2 / df
+    """Values w of χ²_ν/ν such that E h(w) ≈ Σ chi2_weights() · h(w)."""
+    v, _ = _stretched()
+    return special.gammaincinv(df / 2, v**2 * (3 - 2 * v)) * 2 / df

@@ -8,9 +8,8 @@ import jax.numpy as jnp
 import lineax as lx
 import numpy as np
 from jaxtyping import Array, Float
-from numpy.typing import ArrayLike
 
-from stablestep.errors import is_number, one_of, require, shown
+from stablestep.errors import Numbers, is_number, one_of, require, shown
 from stablestep.noise import student
 from stablestep.noise.base import Scaled, check_length, deviation, normal_odd, normal_tail
 from stablestep.stream import fast_log, to_cosine, to_open
@@ -46,7 +45,7 @@ class StudentT(Scaled):
         static=True
     )  # kept apart from df, which a compiled kernel sees as a variable
 
-    def __init__(self, df: float, scale: ArrayLike = 1.0, coordinates: str = "independent"):
+    def __init__(self, df: float, scale: Numbers = 1.0, coordinates: str = "independent"):
         fits = is_number(df) and bool(df > 0)
         require(fits, f"df is {shown(df)}, but degrees of freedom must be a number greater than 0.")
         self.df = float(df)
@@ -146,7 +145,7 @@ class StudentT(Scaled):
             gradient[:, None] / jnp.broadcast_to(self.scale(gradient), gradient.shape)[:, None] * root
         )
         mean = self.mean_sign(gradient)
-        matrix = (conditional * jnp.asarray(student.CHI2_WEIGHTS, dtype)) @ conditional.T - jnp.outer(mean, mean)
+        matrix = (conditional * jnp.asarray(student.chi2_weights(), dtype)) @ conditional.T - jnp.outer(mean, mean)
         matrix = (matrix + matrix.T) / 2  # a product of matrices is symmetric to rounding only
         diagonal = jnp.eye(gradient.shape[0], dtype=bool)
         return lx.MatrixLinearOperator(jnp.where(diagonal, 1 - mean**2, matrix), lx.positive_semidefinite_tag)

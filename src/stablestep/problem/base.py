@@ -3,7 +3,6 @@
 import math
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -11,13 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
+from stablestep.described import Described
 from stablestep.errors import InvalidInput, at_least_zero, is_number, require, shown
 
 Vector = Float[Array, " d"]
 Scalar = Float[Array, ""]
 
 
-class Problem(eqx.Module):
+class Problem(Described):
     """A function f to minimize, with what theorems need to know about it.
 
     A subclass gives `dim` and `value`; everything else has a default: derivatives by automatic differentiation,
@@ -31,7 +31,6 @@ class Problem(eqx.Module):
     1.0
     """
 
-    stored: ClassVar[dict[str, str]] = {}  # constructor arguments kept under another name
     dim: eqx.AbstractVar[int]
 
     @abstractmethod
@@ -49,6 +48,11 @@ class Problem(eqx.Module):
     @property
     def minimum(self) -> float | None:
         """The infimum of f, or None where it is unknown or -∞."""
+        return None
+
+    @property
+    def stated_minimum(self) -> float | None:
+        """The infimum where the user stated it, so that a value may contradict it; else None."""
         return None
 
     @property
@@ -71,7 +75,8 @@ class Problem(eqx.Module):
         """
         raise InvalidInput(
             f"{type(self).__name__}: no (L0, L1) pair is known (asked at L1={L1}); "
-            "measure one, or describe f as Function(f, dim, smoothness=...) with your own curve L1 -> L0."
+            "describe f as Function(f, dim, smoothness=...) with your own curve L1 -> L0, or give advise(…, constants=…) what "
+            "estimate.survey measures."
         )
 
     def coordinate_curvature(self, gradient: np.ndarray) -> np.ndarray:
@@ -201,6 +206,15 @@ def checked_minimum(name: str, minimum: float | None) -> float | None:
         f"{name}: minimum is {shown(minimum)}, but must be a finite number; leave it out if the infimum is unknown or -∞.",
     )
     return None if minimum is None else float(minimum)
+
+
+def require_above_minimum(problem: Problem, value: float) -> None:
+    """Raise where a value of f lies below the infimum that the user stated, by more than rounding."""
+    least = problem.stated_minimum
+    require(
+        least is None or value >= least - 1e-4 * max(1.0, abs(least)),
+        f"f is {value:g} at x0, but the stated minimum of the {type(problem).__name__} is {least}; correct it, or leave it out.",
+    )
 
 
 def require_norm(gradient_norm: float) -> None:

@@ -8,9 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
-from numpy.typing import ArrayLike
 
-from stablestep.errors import at_least_zero, numbers, require
+from stablestep.errors import Numbers, at_least_zero, numbers, require
 from stablestep.problem.base import (
     Scalar,
     SumProblem,
@@ -37,7 +36,7 @@ def _require_data(name: str, features: np.ndarray, what: str, targets: np.ndarra
     require_finite(name, f"the array of {what}", targets)
 
 
-def _signs(labels: ArrayLike) -> np.ndarray:
+def _signs(labels: Numbers) -> np.ndarray:
     """Labels ±1; 0/1 become ±1."""
     yes_or_no = np.asarray(labels).dtype == bool
     given = np.array(labels, np.float64) if yes_or_no else numbers("Logistic: the array of labels", labels)
@@ -67,7 +66,7 @@ class Logistic(SumProblem):
     labels: Float[np.ndarray, " n"]
     l2: float
 
-    def __init__(self, features: ArrayLike, labels: ArrayLike, l2: float = 0.0):
+    def __init__(self, features: Numbers, labels: Numbers, l2: float = 0.0):
         self.features = numbers("Logistic: the array of features", features)
         self.labels = _signs(labels)
         self.l2 = at_least_zero("Logistic: l2", l2)
@@ -130,7 +129,7 @@ class PhaseRetrieval(SumProblem):
     y: Float[np.ndarray, " n"]
     known_minimum: float | None = eqx.field(static=True)
 
-    def __init__(self, a: ArrayLike, y: ArrayLike, minimum: float | None = None):
+    def __init__(self, a: Numbers, y: Numbers, minimum: float | None = None):
         self.a = numbers("PhaseRetrieval: the array of features", a)
         self.y = numbers("PhaseRetrieval: the array of intensities", y)
         self.known_minimum = checked_minimum("PhaseRetrieval", minimum)
@@ -157,6 +156,10 @@ class PhaseRetrieval(SumProblem):
 
     @property
     def minimum(self) -> float | None:
+        return self.known_minimum
+
+    @property
+    def stated_minimum(self) -> float | None:
         return self.known_minimum
 
     def smoothness(self, L1: float) -> float:

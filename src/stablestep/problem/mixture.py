@@ -5,9 +5,8 @@ from collections.abc import Iterable, Sequence
 import equinox as eqx
 import numpy as np
 from jaxtyping import Float
-from numpy.typing import ArrayLike
 
-from stablestep.errors import InvalidInput, numbers, require, shown
+from stablestep.errors import InvalidInput, Numbers, numbers, require, shown
 from stablestep.problem.base import Problem, Scalar, Vector, cast_like, require_finite
 from stablestep.problem.quadratic import Quadratic
 
@@ -28,7 +27,7 @@ class Mixture(Problem):
     problems: tuple[Problem, ...]
     weights: Float[np.ndarray, " n"]
 
-    def __init__(self, problems: Sequence[Problem], weights: ArrayLike):
+    def __init__(self, problems: Sequence[Problem], weights: Numbers):
         self.problems = _listed(problems)
         self.weights = numbers("Mixture: the array of weights", weights)
         _require_problems(self.problems)

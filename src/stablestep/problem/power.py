@@ -81,7 +81,7 @@ class EvenPower(_Power):
         )
 
 
-def _steepness(a) -> float:
+def _steepness(a: float) -> float:
     fits = is_number(a) and 0 < abs(a) < float("inf")
     require(fits, f"Cosh: a is {shown(a)}, but must be a finite number other than 0, such as 1.")
     return float(a)

@@ -5,9 +5,8 @@ from typing import ClassVar
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
-from numpy.typing import ArrayLike
 
-from stablestep.errors import InvalidInput, numbers, require
+from stablestep.errors import InvalidInput, Numbers, numbers, require
 from stablestep.problem.base import (
     Problem,
     Scalar,
@@ -19,7 +18,7 @@ from stablestep.problem.base import (
 )
 
 
-def _symmetric(given: ArrayLike) -> np.ndarray:
+def _symmetric(given: Numbers) -> np.ndarray:
     matrix = numbers("Quadratic: the matrix", given)
     square = matrix.ndim == 2 and matrix.shape[0] == matrix.shape[1]
     require(
@@ -57,7 +56,7 @@ class Quadratic(Problem):
     stored: ClassVar[dict[str, str]] = {"matrix_or_eigenvalues": "matrix"}
     matrix: Float[np.ndarray, "d d"] | Float[np.ndarray, " d"]
 
-    def __init__(self, matrix_or_eigenvalues: ArrayLike):
+    def __init__(self, matrix_or_eigenvalues: Numbers):
         self.matrix = _symmetric(matrix_or_eigenvalues)
 
     @property

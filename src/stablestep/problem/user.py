@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import wadler_lindig as wl
 from jaxtyping import PyTree
 
 from stablestep.errors import InvalidInput, require, shown, whole
@@ -50,12 +51,13 @@ class Function(Problem):
 
     def __init__(
         self,
-        f: Callable[[Vector], Scalar],
+        f: Callable,
         dim: int,
         minimum: float | None = None,
         smoothness: Callable[[float], float] | None = None,
         smallest_L1: float = 0.0,
     ):
+        _require_function("Function", f)
         self.dim = whole("Function: dim", dim)
         _require_scalar("Function", "f(x)", f, _vector(self.dim))
         self.function = as_module(f)
@@ -73,13 +75,22 @@ class Function(Problem):
         return self.known_minimum
 
     @property
+    def stated_minimum(self) -> float | None:
+        return self.known_minimum
+
+    @property
     def smallest_L1(self) -> float:
         return self.known_smallest_L1
 
     def smoothness(self, L1: float) -> float:
         if self.curve is None:
             return Problem.smoothness(self, L1)
-        return _read_curve(self.curve, checked_L1("Function", L1))
+        L1, least = checked_L1("Function", L1), self.known_smallest_L1
+        require(
+            least <= L1,
+            f"Function: L1 is {L1:g}, but must be at least smallest_L1 = {least:g}, where your curve begins.",
+        )
+        return _read_curve(self.curve, L1)
 
 
 class FiniteSum(SumProblem):
@@ -101,7 +112,8 @@ class FiniteSum(SumProblem):
     dim: int = eqx.field(static=True)
     known_minimum: float | None = eqx.field(static=True)
 
-    def __init__(self, f: Callable[[Vector, PyTree], Scalar], data: PyTree, dim: int, minimum: float | None = None):
+    def __init__(self, f: Callable, data: PyTree, dim: int, minimum: float | None = None):
+        _require_function("FiniteSum", f)
         self.dim = whole("FiniteSum: dim", dim)
         self.data = jax.tree.map(np.asarray, data)
         _require_data(self.data)
@@ -117,6 +129,10 @@ class FiniteSum(SumProblem):
     def minimum(self) -> float | None:
         return self.known_minimum
 
+    @property
+    def stated_minimum(self) -> float | None:
+        return self.known_minimum
+
 
 class Plain(eqx.Module):
     """A Python function as a pytree without leaves, so that a problem holding it passes through jit and vmap."""
@@ -125,6 +141,9 @@ class Plain(eqx.Module):
 
     def __call__(self, *arguments):
         return self.function(*arguments)
+
+    def __pdoc__(self, **settings: Any) -> wl.AbstractDoc:
+        return wl.pdoc(self.function, **settings)
 
 
 def as_module(function: Any) -> Any:
@@ -154,8 +173,11 @@ def _vector(dim: int) -> jax.ShapeDtypeStruct:
     return jax.eval_shape(lambda: jnp.zeros(dim))
 
 
-def _require_scalar(name: str, call: str, function: Callable, *arguments) -> None:
+def _require_function(name: str, function: Any) -> None:
     require(callable(function), f"{name}: f is {shown(function)}, but must be a function written with jax.numpy.")
+
+
+def _require_scalar(name: str, call: str, function: Callable, *arguments) -> None:
     try:
         out = jax.eval_shape(function, *arguments)
     except Exception as error:

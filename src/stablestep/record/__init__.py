@@ -4,7 +4,7 @@ from stablestep.record.chunks import in_threads, within_memory
 from stablestep.record.dataset import QUANTILES, dataset, provenance
 from stablestep.record.engine import Paths, compiled, monte_carlo
 from stablestep.record.run import Run
-from stablestep.record.start import ball_radius, cast, describe, describe_start, start, working_dtype
+from stablestep.record.start import ball_radius, cast, describe_start, look_at, start, working_dtype
 from stablestep.record.times import recorded
 
 __all__ = [
@@ -15,9 +15,9 @@ __all__ = [
     "cast",
     "compiled",
     "dataset",
-    "describe",
     "describe_start",
     "in_threads",
+    "look_at",
     "monte_carlo",
     "provenance",
     "recorded",

@@ -32,13 +32,11 @@ def chunk_of(runs: int, size: int, most: int = 4096) -> int:
     return -(-runs // calls)
 
 
-def in_threads(
-    call: Callable[[int], T], firsts: Iterable[int], progress: Callable[[float], None] | None = None
-) -> list[T]:
+def in_threads(call: Callable[[int], T], firsts: Iterable[int], told: Callable[[float], None]) -> list[T]:
     """`call` of each, in as many threads as there are cores: compiled kernels run side by side, on one device and without any setting."""
     todo, wide = list(firsts), jax.config.jax_enable_x64  # pyright: ignore[reportAttributeAccessIssue]
     if len(todo) == 1:
-        return [_told(call(todo[0]), 1.0, progress)]
+        return [_told(call(todo[0]), 1.0, told)]
 
     def run(first: int) -> T:
         with jax.enable_x64(wide):  # which is a setting of each thread
@@ -47,14 +45,13 @@ def in_threads(
     pool = ThreadPoolExecutor(cores())
     try:
         waiting = [pool.submit(run, first) for first in todo]
-        return [_told(one.result(), done / len(todo), progress) for done, one in enumerate(waiting, start=1)]
+        return [_told(one.result(), done / len(todo), told) for done, one in enumerate(waiting, start=1)]
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _told(result: T, done: float, progress: Callable[[float], None] | None) -> T:
-    if progress is not None:
-        progress(done)
+def _told(result: T, done: float, told: Callable[[float], None]) -> T:
+    told(done)
     return result
 
 

@@ -4,12 +4,18 @@ import datetime
 import platform
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
 
 import numpy as np
-import xarray as xr
 from jaxtyping import Int
 
+from stablestep.later import Later
 from stablestep.record.engine import Paths
+
+if TYPE_CHECKING:
+    import xarray as xr
+else:
+    xr = Later("xarray")
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 NAMES = (  # of what a result holds already
@@ -26,7 +32,7 @@ NAMES = (  # of what a result holds already
 )
 
 
-def dataset(paths: Paths, recorded: Int[np.ndarray, " times"], dt: float, eta: float, attrs: dict) -> xr.Dataset:
+def dataset(paths: Paths, recorded: Int[np.ndarray, " times"], dt: float, eta: float, attrs: dict) -> "xr.Dataset":
     """Statistics over runs at the recorded times: step numbers times dt; iterations are times over η.
 
     A diverged run counts as +∞ in quantiles, `loss_mean` is ∞ from the first divergence on, and `loss_mean_surviving` is the mean

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int
 
 from stablestep import native
 from stablestep.method import Process, state_size
+from stablestep.progress import watched
 from stablestep.record.chunks import chunk_of, in_threads, require_memory
 from stablestep.schedule import ENSEMBLE
 from stablestep.stream import Family, Stream
@@ -40,7 +41,6 @@ def monte_carlo(
     seed: int,
     radius: float,
     observe: dict[str, Callable] | None = None,
-    progress: Callable[[float], None] | None = None,
     keep_final: bool = False,
 ) -> Paths:
     """Paths of `process`, whose leaves are arrays (see `cast`), from each of `points`.
@@ -63,15 +63,16 @@ def monte_carlo(
         ids = np.arange(first, first + batch, dtype=np.uint32)
         return *fixed, root.children(ids, Family.RUN), starts[np.minimum(ids, runs - 1)]
 
-    # Here and not in a thread, which would not see the user's JAX settings.
-    kernel = _kernel(tree, tuple(sorted((observe or {}).items()))).kernel(*arguments(0))
+    with watched("simulating") as told:
+        # Here and not in a thread, which would not see the user's JAX settings.
+        kernel = _kernel(tree, tuple(sorted((observe or {}).items()))).kernel(*arguments(0))
 
-    def call(first: int):
-        found = kernel(*arguments(first))
-        found = found if keep_final else {**found, "final": np.zeros((batch, 0), points.dtype)}
-        return jax.tree.map(lambda leaf: np.asarray(leaf)[: min(batch, runs - first)], found)
+        def call(first: int):
+            found = kernel(*arguments(first))
+            found = found if keep_final else {**found, "final": np.zeros((batch, 0), points.dtype)}
+            return jax.tree.map(lambda leaf: np.asarray(leaf)[: min(batch, runs - first)], found)
 
-    pieces = in_threads(call, range(0, runs, batch), progress)
+        pieces = in_threads(call, range(0, runs, batch), told)
     return Paths(**jax.tree.map(lambda *parts: np.concatenate(parts), *pieces))
 
 

@@ -28,7 +28,6 @@ class Run:
         observe: a function of x, or a dictionary of such.
         final: keep the last point of each run.
         radius: of the ball whose leaving is divergence; by default 10⁴ max(1, ‖x0‖).
-        progress: called with the finished fraction.
 
     >>> Run(x0=1.0, observe=lambda x: x).watched.keys()
     dict_keys(['observed'])
@@ -40,7 +39,6 @@ class Run:
     observe: Observed = None
     final: bool = False
     radius: float | None = None
-    progress: Callable[[float], None] | None = None
 
     def __post_init__(self):
         watched = self.watched
@@ -50,8 +48,6 @@ class Run:
                 f"observe has {shown(name)}: {shown(watched[name])}, but must map names that the result does not use itself to "
                 "functions of x.",
             )
-        fits = self.progress is None or callable(self.progress)
-        require(fits, f"progress is {shown(self.progress)}, but must be a function of the finished fraction.")
         object.__setattr__(self, "seed", seed_of(self.seed))
         object.__setattr__(self, "final", flag("final", self.final))
 
@@ -75,7 +71,7 @@ class Run:
     def paths(self, process: Process, points: Float[Array, "runs d"], iterations: Int[np.ndarray, " times"]) -> Paths:
         """The runs of a process from these points."""
         arrays, ball = cast(process, points.dtype), self.ball(points)
-        return monte_carlo(arrays, points, iterations, self.seed, ball, self.watched, self.progress, self.final)
+        return monte_carlo(arrays, points, iterations, self.seed, ball, self.watched, self.final)
 
     def facts(self, points: Float[Array, "runs d"]) -> dict[str, Any]:
         """For provenance."""

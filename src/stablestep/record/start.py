@@ -9,8 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from stablestep.errors import InvalidInput, numbers, one_of, require, whole, within
+from stablestep.errors import InvalidInput, numbers, one_of, require, shown, whole, within
+from stablestep.norms import norm
 from stablestep.problem import Problem
+from stablestep.problem.base import require_above_minimum
 from stablestep.record.chunks import within_memory
 from stablestep.stream import Family, Stream
 
@@ -39,32 +41,52 @@ def cast(tree, dtype):
             raise InvalidInput(f"{leaf!r} cannot be part of a simulated setup; numbers and arrays can.")
         kind = jnp.result_type(leaf)
         if jnp.issubdtype(kind, jnp.floating):
-            return jnp.asarray(leaf, dtype)
-        return jnp.asarray(leaf, jnp.int32) if jnp.issubdtype(kind, jnp.signedinteger) else jnp.asarray(leaf)
+            kind = dtype
+        elif jnp.issubdtype(kind, jnp.signedinteger):
+            kind = np.dtype(np.int32)
+        if isinstance(leaf, jax.Array):
+            return jnp.asarray(leaf, kind)
+        # By NumPy, because JAX compiles a kernel for every conversion.
+        return jax.device_put(_fitting(leaf, kind) if jnp.issubdtype(kind, jnp.floating) else np.asarray(leaf, kind))
 
     return jax.tree.map(convert, tree)
+
+
+def _fitting(leaf, dtype) -> np.ndarray:
+    """The number or array in `dtype`, in which nothing finite may become infinite."""
+    with np.errstate(over="ignore"):
+        made = np.asarray(leaf).astype(dtype)
+    lost = np.isinf(made) & np.isfinite(leaf)
+    if np.any(lost):
+        value, name = float(np.asarray(leaf)[lost].flat[0]), np.dtype(dtype).name
+        raise InvalidInput(f'the setup holds {value:g}, which no {name} can; choose another scale, or dtype="float64".')
+    return made
 
 
 def start(x0, problem: Problem, runs: int, seed: int, dtype) -> Float[Array, "runs d"]:
     """The runs' first points.
 
     Raises:
-        InvalidInput: if runs < 1, x0 has the wrong shape, or f or its gradient is not finite there.
+        InvalidInput: if runs < 1, x0 has the wrong shape, or f or its gradient is not finite there, or f is below its stated minimum.
     """
     runs = whole("runs", runs, most=2**32 - 1)  # a run's number is a word
     width = np.dtype(dtype).itemsize * problem.dim
     within_memory(3 * runs * width, f"the first points of {runs} runs in {problem.dim} coordinates", "fewer runs")
     points = _drawn(x0, problem.dim, runs, seed, dtype) if callable(x0) else _given(x0, problem.dim, runs, dtype)
-    # Sliced in NumPy, so that another number of runs does not compile the check anew.
-    for name, found in zip(("f", "the gradient of f"), _probe(problem, np.asarray(points)[:16]), strict=True):
-        finite = bool(np.all(np.isfinite(found)))
-        require(finite, f"{name} is not finite at x0 in {dtype}; start where f is defined, or check the function.")
+    for point in np.asarray(points)[: 16 if callable(x0) else 1]:
+        value, gradient = look_at(problem, point)[:2]
+        for name, found in (("f", value), ("the gradient of f", gradient)):
+            finite = bool(np.all(np.isfinite(found)))
+            require(finite, f"{name} is not finite at x0 in {dtype}; start where f is defined, or check the function.")
+        require_above_minimum(problem, float(value))
     return points
 
 
 @eqx.filter_jit
-def _probe(problem: Problem, points):
-    return jax.vmap(problem.value)(points), jax.vmap(problem.gradient)(points)
+def look_at(problem: Problem, point) -> tuple[Array, Array, Array]:
+    """f, its gradient and the norm of that at a point [d]: one kernel for all that look at a start."""
+    gradient = problem.gradient(point)
+    return problem.value(point), gradient, norm(gradient)
 
 
 def _given(x0, dim: int, runs: int, dtype):
@@ -73,13 +95,13 @@ def _given(x0, dim: int, runs: int, dtype):
             point = numbers("x0", x0).astype(dtype)
     except InvalidInput as error:
         raise InvalidInput(
-            f"x0 is {x0!r}, but must be a number, a vector of length {dim}, or a function of a key."
+            f"x0 is {shown(x0)}, but must be a number, a vector of length {dim}, or a function of a key."
         ) from error
     require(
         point.shape in ((), (dim,)), f"x0 has shape {point.shape}, but must be a number or a vector of length {dim}."
     )
     require(bool(np.all(np.isfinite(point))), "x0 has entries that are not finite; start at a point.")
-    return jnp.asarray(np.broadcast_to(point, (runs, dim)))
+    return jax.device_put(np.broadcast_to(point, (runs, dim)))
 
 
 def _drawn(x0: Callable, dim: int, runs: int, seed: int, dtype):
@@ -106,15 +128,20 @@ def _check_draw(x0: Callable, dim: int) -> None:
 
 
 def ball_radius(radius, points: Float[Array, "runs d"]) -> float:
-    """The radius of the ball whose leaving is divergence: as given, or 10⁴ max(1, ‖x0‖)."""
+    """The radius of the ball whose leaving is divergence: as given, or 10⁴ max(1, ‖x0‖).
+
+    Raises:
+        InvalidInput: if all points lie outside.
+    """
+    norms = np.linalg.norm(np.asarray(points), axis=1)
     if radius is None:
-        return 1e4 * max(1.0, float(np.max(np.linalg.norm(np.asarray(points), axis=1))))
-    return within("radius", radius, 0, 1e18)
-
-
-def describe(part) -> str:
-    """A module in one line, for provenance."""
-    return eqx.tree_pformat(part, short_arrays=True, width=10_000)
+        return 1e4 * max(1.0, float(np.max(norms)))
+    least = float(np.min(norms))
+    require(
+        within("radius", radius, 0, 1e18) >= least,
+        f"radius is {radius}, but ‖x0‖ is {least:g}, so all runs had diverged before their first step; give a larger one.",
+    )
+    return float(radius)
 
 
 def describe_start(x0) -> str:

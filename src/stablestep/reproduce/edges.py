@@ -28,7 +28,8 @@ def mean_square_edge(
         radius=1e12,
         grid={"eta": etas.tolist()},
     )
-    growth = np.log(found.loss_mean.sel(time=steps) / found.loss_mean.sel(time=window[0])).values
+    mean = found.loss_mean.swap_dims(time="iteration")
+    growth = np.log(mean.sel(iteration=steps) / mean.sel(iteration=window[0])).values
     return crossing(np.log(etas), growth)
 
 

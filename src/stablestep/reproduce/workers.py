@@ -13,6 +13,7 @@ from typing import Any
 import jax
 
 from stablestep.interrupt import ignored
+from stablestep.progress import watched
 from stablestep.report import Section
 from stablestep.reproduce.context import Context
 from stablestep.reproduce.display import Display
@@ -32,7 +33,8 @@ def here(entries: Sequence[Entry], quick: bool, seed: int, display: Display) -> 
 
 def _run(entry: Entry, context: Context) -> Section:
     try:
-        return import_module(entry.module).run(context)
+        with watched(entry.name, False):  # the display is the bar here
+            return import_module(entry.module).run(context)
     finally:
         jax.clear_caches()  # what one section has compiled hardly any other one needs, and it is most of the memory
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import equinox as eqx
 from jaxtyping import Array, Float
 
+from stablestep.described import Described
 from stablestep.errors import InvalidInput
 from stablestep.setup import Setup
 
@@ -22,7 +23,7 @@ class Seen(NamedTuple):
     direction_norm: Scalar
 
 
-class Schedule(eqx.Module):
+class Schedule(Described):
     """A step size h = ηη_t; `eta` is η, and t = kη."""
 
     eta: eqx.AbstractVar[float]

@@ -4,7 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from stablestep.errors import InvalidInput, at_least_zero, flag, positive, require, within
+from stablestep.errors import InvalidInput, at_least_zero, flag, positive, require, shown, within
 from stablestep.schedule.base import Schedule
 from stablestep.setup import Setup
 from stablestep.theorem import Constants, Variant, constants
@@ -47,7 +47,15 @@ class StepLimit(Schedule):
     form: str = eqx.field(static=True)
 
     def __init__(
-        self, result, eta, epsilon=0.5, L1=None, power=0.0, constants=None, expectation=False, form="corrected"
+        self,
+        result: str,
+        eta: float,
+        epsilon: float = 0.5,
+        L1: float | None = None,
+        power: float = 0.0,
+        constants: Constants | None = None,
+        expectation: bool = False,
+        form: str = "corrected",
     ):
         self.result = find_result(result).name
         self.eta = positive("eta", eta)
@@ -55,7 +63,7 @@ class StepLimit(Schedule):
         self.power = at_least_zero("power", power)
         require(
             L1 is None or constants is None,
-            f"L1 is {L1}, but constants hold an L1 of their own; give one or the other.",
+            f"L1 is {shown(L1)}, but constants hold an L1 of their own; give one or the other.",
         )
         self.L1 = None if L1 is None else at_least_zero("L1", L1)
         self.constants = constants

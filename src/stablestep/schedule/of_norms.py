@@ -20,7 +20,7 @@ class LocalNorms(Schedule):
 
     eta0: float
 
-    def __init__(self, eta0):
+    def __init__(self, eta0: float):
         self.eta0 = positive("eta0", eta0)
 
     @property
@@ -49,7 +49,7 @@ class Clip(Schedule):
     eta: float
     threshold: float
 
-    def __init__(self, eta, threshold):
+    def __init__(self, eta: float, threshold: float):
         self.eta = positive("eta", eta)
         self.threshold = positive("threshold", threshold)
 
@@ -79,7 +79,7 @@ class Normalized(Schedule):
 
     schedule: Schedule
 
-    def __init__(self, schedule):
+    def __init__(self, schedule: Schedule):
         self.schedule = instance("schedule", schedule, Schedule, "Constant(0.05)")
         require(
             not isinstance(schedule, Normalized),

@@ -50,7 +50,7 @@ class Polynomial(Schedule):
     eta: float
     power: float
 
-    def __init__(self, eta, power):
+    def __init__(self, eta: float, power: float):
         self.eta = positive("eta", eta)
         self.power = at_least_zero("power", power)
 
@@ -79,7 +79,7 @@ class Custom(Schedule):
     eta: float
     function: Callable = eqx.field(static=True)
 
-    def __init__(self, eta, function):
+    def __init__(self, eta: float, function: Callable):
         self.eta = positive("eta", eta)
         require(
             callable(function),

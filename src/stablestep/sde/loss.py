@@ -1,11 +1,13 @@
 """The loss as a process of its own (P A.4): its drift and volatility, driven by the model's own Brownian motion."""
 
+from typing import TYPE_CHECKING
+
 import jax.numpy as jnp
 import numpy as np
-import xarray as xr
 from jaxtyping import Array, Float
 
 from stablestep.errors import FORMS, instance, one_of, require
+from stablestep.later import Later
 from stablestep.method import Process
 from stablestep.problem import Problem
 from stablestep.record import ball_radius, cast, monte_carlo, recorded, start, working_dtype
@@ -13,6 +15,11 @@ from stablestep.sde.check import require_start, steps_of
 from stablestep.sde.continuous import Continuous
 from stablestep.sde.model import Model
 from stablestep.stream import Family
+
+if TYPE_CHECKING:
+    import xarray as xr
+else:
+    xr = Later("xarray")
 
 
 class Joint(Process):
@@ -57,7 +64,7 @@ def loss_process(
     record=None,
     radius: float | None = None,
     dtype: str = "float32",
-) -> xr.Dataset:
+) -> "xr.Dataset":
     """The loss process Y beside f(X) on the same paths: dY = (∇f·b + ½ tr(H GGᵀ)) dt + ∇fᵀG dW.
 
     Arguments as in `integrate`; form="printed" takes the volatility of P Eq. 52, which lacks a factor √η. Costs d Hessian products a step.

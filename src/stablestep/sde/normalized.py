@@ -2,6 +2,7 @@
 
 import math
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import equinox as eqx
 import jax
@@ -10,15 +11,20 @@ import lineax as lx
 import numpy as np
 from jaxtyping import Array, Float
 from numpy.polynomial import chebyshev
-from scipy import special
 
 from stablestep.compressor import Identity
 from stablestep.errors import require
+from stablestep.later import Later
 from stablestep.message import law
 from stablestep.message.group import GroupLaw
 from stablestep.message.law import Law
 from stablestep.noise import Gaussian, Noise
 from stablestep.setup import Setup
+
+if TYPE_CHECKING:
+    from scipy import special
+else:
+    special = Later("scipy.special")
 
 Scalar = Float[Array, ""]
 Vector = Float[Array, " d"]

@@ -3,20 +3,25 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import equinox as eqx
 import jax
 import numpy as np
-import xarray as xr
 
+from stablestep.described import describe
 from stablestep.errors import flag, instance, nearest, one_of, require, shown
-from stablestep.record import Paths, Run, cast, dataset, describe, monte_carlo, provenance, recorded, working_dtype
+from stablestep.progress import Watch, Watched, watched
+from stablestep.record import Paths, Run, cast, dataset, monte_carlo, provenance, recorded, working_dtype
 from stablestep.sde.check import require_start, steps_of
 from stablestep.sde.continuous import Continuous
 from stablestep.sde.euler import Coupled, Euler
 from stablestep.sde.exact import exact_paths
 from stablestep.sde.model import Model
 from stablestep.sde.ode import ode_paths
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 STARTS = ("shifted", "given")
 _ERROR_RUNS = 256
@@ -38,8 +43,8 @@ def integrate(
     radius: float | None = None,
     dtype: str = "float32",
     error: bool = True,
-    progress: Callable[[float], None] | None = None,
-) -> xr.Dataset:
+    progress: Watched = True,
+) -> "xr.Dataset":
     """Integrate dX = drift dt + diffusion dW over [0, time], t = kη (with memory kη_e), for an optimizer that starts at x0.
 
     Args:
@@ -73,14 +78,16 @@ def integrate(
     """
     instance("model", model, Continuous, "sde.model(setup, kind, schedule)")
     start, method, error = start_of(model, start), _method_of(model, method, observe), flag("error", error)
-    run, tick = Run(x0, runs, seed, observe, final, radius, progress), float(model.tick)
+    run, tick = Run(x0, runs, seed, observe, final, radius), float(model.tick)
     steps, step = steps_of(time, dt, tick)
     marks = recorded(steps, record)
     with working_dtype("float64" if method in WITHOUT_STEPS else dtype) as kind:
         points = run.points(model.problem, kind)
         require_start(model, points)
         points = _moved(cast(model, kind), points) if start == "shifted" else points
-        paths, wrong = SOLVERS[method](model, run, points, marks, step, error)
+        with watched("integrating", progress) as told:
+            told.part(0.0, 0.5 if error else 1.0)
+            paths, wrong = SOLVERS[method](model, run, points, marks, step, error, told)
     attrs = provenance(
         model=model.kind,
         form=model.form,
@@ -125,20 +132,21 @@ def _method_of(model: Continuous, method: str | None, observe) -> str:
     return method
 
 
-def _by_euler(model: Continuous, run: Run, points, marks, step: float, error: bool, tamed: bool = False):
+def _by_euler(model: Continuous, run: Run, points, marks, step: float, error: bool, told: Watch, tamed: bool = False):
     euler = Euler(model.problem, model, step, tamed)
     paths = run.paths(euler, points, marks)
+    told.part(0.5, 1.0)
     unknown = np.full((2, len(marks)), np.nan)
     return paths, _error(euler, points, marks, run) if error else unknown
 
 
-def _by_exact(model: Continuous, run: Run, points, marks, step: float, error: bool):
+def _by_exact(model: Continuous, run: Run, points, marks, step: float, error: bool, told: Watch):
     return _in_steps(exact_paths(model, points, marks * step, run.seed, run.ball(points)), step), np.zeros(
         (2, len(marks))
     )
 
 
-def _by_ode(model: Continuous, run: Run, points, marks, step: float, error: bool):
+def _by_ode(model: Continuous, run: Run, points, marks, step: float, error: bool, told: Watch):
     return _in_steps(ode_paths(model, points, marks * step, run.ball(points)), step), np.zeros((2, len(marks)))
 
 

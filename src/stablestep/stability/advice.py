@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from stablestep.card import Card, Shown, number
 from stablestep.errors import InvalidInput, within
 from stablestep.setup import Setup
 from stablestep.stability.practice import Practice, practice
@@ -12,6 +13,9 @@ from stablestep.stability.start_point import StartPoint, start_point
 from stablestep.theorem import Constants, Result, covering, results
 from stablestep.theorem.of_setup import constants_at
 from stablestep.theorem.unbiased import Unbiased
+
+HEAD = ("result", "SDE", "printed", "corrected", "reference")
+MODELS = {"first": "classic (first order)", "new": "new", "discrete": "none (discrete time)"}
 
 
 @dataclass(frozen=True)
@@ -29,9 +33,14 @@ class Row:
     corrected: float | None
     reason: str = ""
 
+    @property
+    def applies(self) -> bool:
+        """Whether it has a limit here, in either form."""
+        return self.printed is not None or self.corrected is not None
 
-@dataclass(frozen=True)
-class Advice:
+
+@dataclass(frozen=True, repr=False)
+class Advice(Shown):
     """Limits at a start, and what follows.
 
     Attributes:
@@ -89,6 +98,46 @@ class Advice:
             f"No constant step is safe from every start: the curvature grows with the gradient. Normalize: h = 1/({a:.4g} + {b:.4g}‖∇f‖)."
             + decay
         )
+
+    @property
+    def sentences(self) -> list[str]:
+        """The start, what limits the step, what to do, and what is known beyond theorems."""
+        c, rule = self.constants, "" if self.constants.signs else f", ε = {self.epsilon:g}"
+        shares = ", ".join(f"{name} {share:.0%}" for name, share in self.shares.items())
+        buys = ", ".join(f"{change}: {allowed(value)}" for change, value in self.buys.items())
+        return [
+            f"At x0: ‖∇f‖ = {self.gradient_norm:.4g}, (L0, L1) = ({c.L0:.4g}, {c.L1:.4g}), N = {c.agents}, d = {c.dim}{rule}. "
+            "Limits hold on each path, with the path's own gradient norm.",
+            *([] if self.limit is None else [f"What limits the step: {shares}."]),
+            self.verdict,
+            *([f"The limit would become: {buys}."] if buys else []),
+            *self.practice.sentences,
+        ]
+
+    @property
+    def _card(self) -> Card:
+        limit = (
+            f"no theorem covers {self.constants.memory}"
+            if self.limit is None
+            else f"step limit {allowed(self.limit)} at x0"
+        )
+        rows = [
+            (row.name, MODELS[row.sde], allowed(row.printed), allowed(row.corrected), row.reference)
+            for row in self.rows
+            if row.applies
+        ]
+        others = ", ".join(row.name for row in self.rows if not row.applies)
+        why = [f"Does not apply here (`rows` says why): {others}."] if others else []
+        return Card(limit, HEAD if rows else (), tuple(rows), (*why, *self.sentences))
+
+
+def allowed(step: float | None) -> str:
+    """A step limit in a table.
+
+    >>> allowed(0.123456), allowed(math.inf), allowed(None)
+    ('0.1235', 'no limit', '–')
+    """
+    return "no limit" if step == math.inf else number(step)
 
 
 def advise(

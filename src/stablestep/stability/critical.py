@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable
 
 from stablestep.errors import InvalidInput, nearest, shown
+from stablestep.progress import Watched, watched
 from stablestep.setup import Setup
 from stablestep.stability.formulas import coordinate_wise, loss_model, theorem
 from stablestep.stability.lyapunov import lyapunov
@@ -26,7 +27,9 @@ METHODS: dict[str, Callable[..., CriticalStep]] = {
 }
 
 
-def critical_step(setup: Setup, *, x0, method: str = "rollouts", seed: int = 0, **options) -> CriticalStep:
+def critical_step(
+    setup: Setup, *, x0, method: str = "rollouts", seed: int = 0, progress: Watched = True, **options
+) -> CriticalStep:
     """The largest constant step that is safe from x0, by the chosen method.
 
     Methods: "rollouts" (the adaptive ladder of short runs, within about 10 % of plain simulation at a fraction of its cost), "theorem"
@@ -36,6 +39,7 @@ def critical_step(setup: Setup, *, x0, method: str = "rollouts", seed: int = 0, 
 
     Args:
         x0: a number, a vector of length d, or a function of a JAX key.
+        progress: as of `simulate`; a function hears of the end alone, as no method knows how long it takes.
         options: of the method: `rollouts(members, steps, longest, tolerance, blown)`, `simulation(steps, runs, quantile, tolerance,
             blown)`, `lyapunov(runs, steps)`, `one-step(samples)`, `one-step-log(samples)`, `theorem(L1,
             constants)`, where constants take the place of the setup's own.
@@ -61,4 +65,5 @@ def critical_step(setup: Setup, *, x0, method: str = "rollouts", seed: int = 0, 
         if name not in known:
             listed = f"it takes {', '.join(known)}" if known else "it takes none"
             raise InvalidInput(f'the method "{method}" has no option "{name}"; {listed}.')
-    return chosen(start_point(setup, x0, seed), **options)
+    with watched(f"critical step, {method}", progress):
+        return chosen(start_point(setup, x0, seed), **options)

@@ -4,19 +4,25 @@ import math
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from os import PathLike
+from typing import TYPE_CHECKING
 
 import numpy as np
-import xarray as xr
 from jaxtyping import Float
-from numpy.typing import ArrayLike
 
-from stablestep.errors import InvalidInput, instance, nearest, require, shown, whole
+from stablestep.errors import InvalidInput, Numbers, instance, listed, nearest, require, shown, whole
+from stablestep.later import Later
+from stablestep.progress import Watched, watched
 from stablestep.setup import Setup
 from stablestep.stability.critical import METHODS
 from stablestep.stability.members import Runner
 from stablestep.stability.rollouts import precision
 from stablestep.stability.start_point import BLOWN, StartPoint, checked_blown, edge_of, start_point
 from stablestep.sweep import sweep
+
+if TYPE_CHECKING:
+    import xarray as xr
+else:
+    xr = Later("xarray")
 
 LINES = ("theorem", "coordinate-wise", "loss-model")
 
@@ -25,7 +31,7 @@ def edge_map(
     setup: Setup,
     *,
     x0,
-    eta: ArrayLike,
+    eta: Numbers,
     steps: int = 100,
     runs: int = 32,
     seed: int = 0,
@@ -33,8 +39,9 @@ def edge_map(
     blown: float = BLOWN,
     store: str | PathLike | None = None,
     executor: Executor | None = None,
+    progress: Watched = True,
     **parameter: Sequence,
-) -> xr.Dataset:
+) -> "xr.Dataset":
     """The fraction of runs that blow up, or end above f(x0), over the step and one parameter of the setup, or x0 itself.
 
     Args:
@@ -42,7 +49,7 @@ def edge_map(
         eta: constant steps.
         steps, runs: of each point of the map.
         blown: a run whose f − f* passes this many times its start (1000) has blown up; ∞ for no such threshold.
-        store, executor: as of `sweep`: a folder that keeps what is finished, and what computes.
+        store, executor, progress: as of `sweep`: a folder that keeps what is finished, what computes, and who is told how far it is.
         parameter: one name and its values, such as omega=[1, 2, 4], count=[1, 4, 16], sigma1=… or df=….
         lines: predictors whose step is computed at each value; NaN where one does not apply.
 
@@ -64,22 +71,24 @@ def edge_map(
     require(np.ndim(values) == 1, f"{name} is {shown(values)}, but must list the values that are varied.")
     require(len(values) > 0, f"{name} has no values; give at least one.")
     steps, runs, blown = whole("steps", steps), whole("runs", runs), checked_blown(blown)
+    lines = listed("lines", lines, "theorem")
     for line in lines:
         require(line in METHODS, f'there is no method "{line}" to draw. {nearest(str(line), METHODS)}')
     options = {"etas": etas, "steps": steps, "runs": runs, "seed": seed, "lines": tuple(lines), "blown": blown}
     start = {} if name == "x0" else {"x0": x0}
-    found = sweep(_row, setup, {name: values}, store=store, executor=executor, progress=False, **start, **options)
+    with watched("edge map", progress):
+        found = sweep(_row, setup, {name: values}, store=store, executor=executor, **start, **options)
     if "failure" in found:
         raise InvalidInput(next(words for words in found["failure"].values.tolist() if words))
     attributes = {"edge": edge_of(blown=blown), "steps": steps, "runs": runs, "seed": seed}
-    coordinates = {name: list(values), "eta": etas, "predictor": list(lines)}
+    coordinates = {name: list(values), "eta": etas, "predictor": lines}
     variables = found.transpose("predictor", name, "eta")[["up", "blown", "predicted"]].variables
     return xr.Dataset({key: variables[key].load() for key in ("up", "blown", "predicted")}, coordinates, attributes)
 
 
 def _row(
     setup: Setup, x0, etas: np.ndarray, steps: int, runs: int, seed: int, lines: Sequence[str], blown: float
-) -> xr.Dataset:
+) -> "xr.Dataset":
     """One value of the parameter: where runs end at each step, and what the predictors say."""
     at = start_point(setup, x0, seed)
     up, over = _ends(at, etas, steps, runs, blown)

@@ -6,9 +6,9 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy.special import log_expit
 
 from stablestep.errors import positive, whole
+from stablestep.progress import say
 from stablestep.stability.start_point import CriticalStep, never, sharpness, symmetric
 
 TOLERANCE = 0.03
@@ -99,6 +99,7 @@ class _Ladder:
             placed = self._placed(centre, reach)
             ended = self.runner(np.exp(placed), length, self.batch)
             self.batch, self.cost = self.batch + 1, self.cost + ended.steps
+            say(f"round {self.batch}, {length} steps each")
             logs, ups = np.append(logs, placed), np.append(ups, ended.up)
             if (outside := self._outside(logs, ups)) is not None:
                 moves += 1
@@ -155,7 +156,7 @@ def _weights(centres, logs, ups) -> Float[np.ndarray, "centres widths"]:
     scaled = WIDTHS[None, :, None]
     log = sum(
         (
-            log_expit(sign * (values[None, None, :] - centres[:, None, None]) / scaled).sum(axis=-1)
+            -np.logaddexp(0, sign * (centres[:, None, None] - values[None, None, :]) / scaled).sum(axis=-1)
             for sign, values in ((-1, below), (1, above))
         ),
         np.zeros((len(centres), len(WIDTHS))),

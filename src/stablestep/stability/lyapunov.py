@@ -15,6 +15,7 @@ from stablestep.method import Method, method
 from stablestep.noise import Gaussian, Minibatch
 from stablestep.norms import norm
 from stablestep.problem import Quadratic
+from stablestep.progress import say
 from stablestep.record import cast, working_dtype
 from stablestep.schedule import Constant
 from stablestep.setup import Agents, Setup
@@ -50,6 +51,7 @@ def lyapunov(case: StartPoint, runs: int = 64, steps: int = 1000) -> CriticalSte
     def counted(log_step: float) -> np.ndarray:
         nonlocal calls
         calls += 1
+        say(f"{calls} steps tried")
         return rates(math.exp(log_step))
 
     low, high = bracket(lambda log_step: mean_of(counted(log_step)) > 0, math.log(2 / frozen.problem.smoothness(0.0)))
@@ -99,7 +101,7 @@ def linearised(case: StartPoint) -> Setup:
 
 def _relative(noise) -> Gaussian:
     """What is left of a noise as x goes to infinity, relative to the gradient."""
-    return Gaussian(0.0, noise.sigma1) if isinstance(noise, Gaussian) else Gaussian()
+    return Gaussian(0.0, np.asarray(noise.sigma1)) if isinstance(noise, Gaussian) else Gaussian()
 
 
 def _frozen(case: StartPoint) -> Quadratic:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stablestep.card import Card, Shown
 from stablestep.compressor import EF21, ErrorFeedback, LocalClip, Momentum, Sign
 from stablestep.noise.student import slope
 from stablestep.setup import Setup
@@ -15,14 +16,14 @@ DIVERGES = "it diverges"
 YES = "yes, as 1/(L0 + L1‖∇f‖)"
 
 
-@dataclass(frozen=True)
-class Practice:
+@dataclass(frozen=True, repr=False)
+class Practice(Shown):
     """One row of theory2 section 7, for a setup.
 
     Attributes:
         method: what it is called.
         normalization: whether a step must shrink as the gradient grows, and how.
-        low, high: the critical step η on a quadratic of the curvature at x0, λI, in mean square: equal where it is exact; ∞ where there
+        low, high: the critical step η on a quadratic λI, λ = L0 + L1‖∇f(x0)‖, in mean square: equal where it is exact; ∞ where there
             is none; None where no formula is known.
         formula: of the critical step.
         above: what happens above it, or where it stays below.
@@ -40,9 +41,17 @@ class Practice:
         """The row in words."""
         return [
             f"{self.method}: normalization: {self.normalization}.",
-            f"Critical step: {self._critical}; {self.formula}.",
-            f"Above it, or after it: {self.above}.",
+            f"Critical step where the curvature is λ = L0 + L1‖∇f(x0)‖ everywhere: {self._critical}; {self.formula}.",
+            f"{self._when}: {self.above}.",
         ]
+
+    @property
+    def _when(self) -> str:
+        return "In the long run" if self.low == math.inf else "Above that step"
+
+    @property
+    def _card(self) -> Card:
+        return Card(self.method, lines=tuple(self.sentences))
 
     @property
     def _critical(self) -> str:
@@ -55,7 +64,7 @@ class Practice:
 
 @dataclass(frozen=True)
 class Local:
-    """A setup, its constants, and the curvature λ at the start."""
+    """A setup, its constants, and the curvature λ that they allow at the start."""
 
     setup: Setup
     c: Constants

@@ -75,6 +75,42 @@ def bisect(over: Callable[[float], bool], low: float, high: float, tolerance: fl
     return low, high
 
 
+def crossing(function: Callable[[float], float], low: float, high: float, tolerance: float) -> float:
+    """Where a function, which may be infinite, changes its sign: by inverse quadratic interpolation where that is safe, else by halves.
+
+    Source: T. Chandrupatla, A new hybrid quadratic/bisection algorithm for finding the zero of a nonlinear function (1997). SciPy has
+    others, and takes longer to load than all that is done here.
+
+    >>> round(crossing(lambda x: x**3 - 2, 0.0, 2.0, 1e-12), 9)
+    1.25992105
+    """
+    last, other, share = low, high, 0.5
+    at_last, at_other = function(low), function(high)
+    while True:
+        tried = last + share * (other - last)
+        value = function(tried)
+        if (value > 0) == (at_last > 0):
+            third, at_third = last, at_last
+        else:
+            third, at_third, other, at_other = other, at_other, last, at_last
+        last, at_last = tried, value
+        left, enough = abs(other - last), max(tolerance, 1e-12)  # as in `bisect`
+        if value == 0 or left <= 2 * enough:
+            return last if abs(at_last) < abs(at_other) else other
+        share = _share((last, other, third), (at_last, at_other, at_third))
+        share = min(max(share, enough / left), 1 - enough / left)
+
+
+def _share(points: tuple[float, float, float], values: tuple[float, float, float]) -> float:
+    """How far on the way from the first point to the second, of another sign, to look next; the third is beyond the first."""
+    (a, b, c), (at_a, at_b, at_c) = points, values
+    place, height = (a - b) / (c - b), (at_a - at_b) / (at_c - at_b)
+    if not (height * height < place and (1 - height) * (1 - height) < 1 - place):  # as of what is no number
+        return 0.5
+    first = at_a / (at_b - at_a) * at_c / (at_b - at_c)
+    return first + (c - a) / (b - a) * at_a / (at_c - at_a) * at_b / (at_c - at_b)
+
+
 def root(samples: Callable[[float], np.ndarray], low: float, high: float, tolerance: float) -> Root:
     """Where the mean of `samples(log h)`, independent draws that vary smoothly with h, crosses 0 between low and high.
 
@@ -88,9 +124,7 @@ def root(samples: Callable[[float], np.ndarray], low: float, high: float, tolera
     def mean(log_step: float) -> float:
         return mean_of(samples(log_step))
 
-    from scipy.optimize import brentq  # slow to load
-
-    log = float(brentq(mean, low, high, xtol=tolerance))  # pyright: ignore[reportArgumentType]
+    log = crossing(mean, low, high, tolerance)
     values = samples(log)
     slope = (mean(log + SHIFT) - mean(log - SHIFT)) / (2 * SHIFT)
     error = float(np.std(values)) / math.sqrt(len(values))

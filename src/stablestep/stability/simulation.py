@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from stablestep.errors import positive, whole, within
+from stablestep.progress import say
 from stablestep.stability.members import Runner
 from stablestep.stability.rollouts import guess, precision
 from stablestep.stability.root import bisect, bracket
@@ -76,6 +77,7 @@ class _Tries:
             ended = self.runner(np.exp(log_step), self.steps)
             self.cost += ended.steps
             self.ups[log_step] = int(ended.up.sum())
+            say(f"{len(self.ups)} steps tried")
         return self.ups[log_step] >= quantile * self.runner.members
 
     def tail(self, quantile: float) -> float:

@@ -10,18 +10,18 @@ import numpy as np
 from jax import lax
 from jaxtyping import Float
 
+from stablestep.card import Card, Shown, number
 from stablestep.errors import instance, is_number, require, seed_of, shown
 from stablestep.message import Law, law
-from stablestep.problem import Problem
-from stablestep.record import cast, start, working_dtype
+from stablestep.record import cast, look_at, start, working_dtype
 from stablestep.setup import Setup
 from stablestep.stream import Family, Stream
 
 BLOWN = 1000.0  # a run whose f − f* passes this many times its start has blown up, unless said otherwise
 
 
-@dataclass(frozen=True)
-class CriticalStep:
+@dataclass(frozen=True, repr=False)
+class CriticalStep(Shown):
     """A critical step h = ηη_t, found in one of several ways.
 
     Attributes:
@@ -48,6 +48,17 @@ class CriticalStep:
     definition: str
     cost: int
     details: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def _card(self) -> Card:
+        interval = "" if self.low == self.high else f", interval {number(self.low)} – {number(self.high)}"
+        details = tuple(
+            (name, number(value) if is_number(value) else str(value))
+            for name, value in self.details.items()
+            if not isinstance(value, dict)
+        )
+        lines = (f"{self.method}: {self.definition}", f"cost: {self.cost} steps of one run")
+        return Card(f"critical step {number(self.step)}{interval} ({self.status})", rows=details, lines=lines)
 
 
 SHARP = 1.25  # η90/η10 up to which an edge is called sharp
@@ -141,19 +152,14 @@ def start_point(setup: Setup, x0, seed: int = 0) -> StartPoint:
     instance("setup", setup, Setup, "Setup(problem, Agents(4))")
     seed = seed_of(seed)
     with working_dtype("float64") as kind:
-        point = start(x0, setup.problem, 1, seed, kind)[0]
-        value, gradient = _value_and_gradient(cast(setup.problem, kind), np.asarray(point))
-        return StartPoint(setup, x0, np.asarray(point), float(value), np.asarray(gradient), seed)
+        point = np.asarray(start(x0, setup.problem, 1, seed, kind))[0]
+        value, gradient, _ = look_at(cast(setup.problem, kind), point)
+        return StartPoint(setup, x0, point, float(value), np.asarray(gradient), seed)
 
 
 @eqx.filter_jit
 def _messages(law: Law, streams: Stream, x):
     return lax.map(lambda stream: law.draw(stream, jnp.asarray(x))[1], streams, batch_size=64)
-
-
-@eqx.filter_jit
-def _value_and_gradient(problem: Problem, point):
-    return problem.value(point), problem.gradient(point)
 
 
 def ceiling(low, values, blown):

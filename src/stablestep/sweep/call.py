@@ -1,29 +1,28 @@
 """`sweep`: a function of a setup over many points, kept in a store."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
-import xarray as xr
 
+from stablestep.described import describe
 from stablestep.errors import require, shown
-from stablestep.record import describe
+from stablestep.progress import Watched, watched
 from stablestep.setup import Setup
 from stablestep.sweep.compute import compute, runner_of
 from stablestep.sweep.digest import digest
 from stablestep.sweep.grid import Points, called, check, points_of
-from stablestep.sweep.merged import Cells, Store, merged
 from stablestep.sweep.plan import Plan, measured
 from stablestep.sweep.run import Serial
-from stablestep.sweep.store import Folder, Memory
+from stablestep.sweep.store import Folder, Memory, Store
 from stablestep.sweep.task import Work, versions
 from stablestep.sweep.workers import processes
 
-Watched = bool | Callable[[float], None] | None
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 class Sweep:
@@ -41,7 +40,7 @@ class Sweep:
         executor: Executor | None = None,
         progress: Watched = True,
         **arguments: Any,
-    ) -> xr.Dataset:
+    ) -> "xr.Dataset":
         """function(setup, **arguments) at every point; what the store has already is not computed again.
 
         A point is kept under a digest of what it computes: the function (one's own with its code), the setup, the arguments (seed
@@ -58,7 +57,7 @@ class Sweep:
             store: a folder, made where it is missing; with None nothing is kept.
             executor: of `concurrent.futures`: `sweep.processes(4)`, Dask's `Client(…).get_executor()`, MPI's …; by default this process
                 computes one point after another.
-            progress: a bar on a terminal, or a function of the finished fraction.
+            progress: a bar in a terminal or a notebook, or a function of the finished fraction.
             arguments: of the function, the same at all points.
 
         Returns:
@@ -80,21 +79,15 @@ class Sweep:
         points = points_of(grid)
         work, place = _work(function, setup, points, arguments), _place(store)
         runner = runner_of(Serial() if executor is None else executor, work)
-        keys = [work.key(points[number]) for number in range(len(points))]
-        identity = {
-            "function": called(function),
-            "code": digest(function).hex(),
-            "64-bit numbers": "on" if work.wide else "off",
-        }
+        keys, facts = _keys(work, points, place), _facts(work, points)
         if isinstance(place, Folder):
-            place.open({**work.versions, **identity})
-        facts = _facts(work, points)
-        place.describe(digest(facts, keys).hex()[:12], facts, keys)
-        with _watching(progress) as told:
+            place.open(work.facts)
+            place.describe(digest(facts, keys).hex()[:12], facts, keys)
+        with watched("sweeping", progress) as told:
             compute(runner, place, points, keys, told)
         return _merged(place, facts, keys)
 
-    def load(self, store: str | PathLike, sweep: str | None = None) -> xr.Dataset:
+    def load(self, store: str | PathLike, sweep: str | None = None) -> "xr.Dataset":
         """What is finished of a sweep, also while it runs: numbers are read from the store when they are asked for.
 
         Args:
@@ -120,7 +113,7 @@ class Sweep:
         """How many points a sweep has, how long they take and how much they need; two are computed for it, and not kept."""
         points = points_of(grid)
         work, place = _work(function, setup, points, arguments), _place(store)
-        keys = {work.key(points[number]): number for number in range(len(points))}
+        keys = {key: number for number, key in enumerate(_keys(work, points, place))}
         return measured(work, points, keys, place.finished().keys())
 
 
@@ -160,35 +153,14 @@ def _facts(work: Work, points: Points) -> dict[str, Any]:
     }
 
 
-def _merged(place: Store, facts: Mapping[str, Any], keys: list[str]) -> xr.Dataset:
+def _merged(place: Store, facts: Mapping[str, Any], keys: list[str]) -> "xr.Dataset":
+    from stablestep.sweep.merged import Cells, merged  # slow to load
+
     frames = place.finished()
     own = {key: frames[key] for key in keys if key in frames}
     cells = Cells(place, keys, tuple(facts["dims"]), tuple(facts["shape"]), own)
     count = sum(key in own for key in keys)
     return merged(cells, facts["labels"], {**facts["attributes"], "points": len(keys), "finished": count})
-
-
-@contextmanager
-def _watching(progress: Any) -> Iterator[Callable[[float], None]]:
-    """What is told the finished fraction."""
-    require(
-        isinstance(progress, bool) or progress is None or callable(progress),
-        f"progress is {shown(progress)}, but must be True, False or a function of the finished fraction.",
-    )
-    if callable(progress) or not progress:
-        yield progress if callable(progress) else _unseen  # pyright: ignore[reportReturnType]
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
-        task = bars.add_task("sweeping", total=1.0)
-        yield lambda done: bars.update(task, completed=done)
-
-
-def _unseen(done: float) -> None:
-    """A progress that nobody watches."""
 
 
 sweep = Sweep()

@@ -9,6 +9,7 @@ from typing import Any
 import cloudpickle
 
 from stablestep.errors import InvalidInput, instance
+from stablestep.progress import Watch
 from stablestep.sweep.grid import Points
 from stablestep.sweep.run import NotFinished, Serial, ahead, finished
 from stablestep.sweep.store import Store
@@ -37,13 +38,14 @@ def runner_of(executor: Any, work: Work) -> Runner:
     return Runner(executor, run_packed, lambda point: (sent, cloudpickle.dumps(point)), ahead(executor, len(sent)))
 
 
-def compute(runner: Runner, place: Store, points: Points, keys: list[str], told: Callable[[float], None]) -> None:
+def compute(runner: Runner, place: Store, points: Points, keys: list[str], told: Watch) -> None:
     """Every point that the store has not: written as it comes."""
     there = place.finished()
     left = {key: number for number, key in reversed(list(enumerate(keys))) if key not in there}
     every = len(set(keys))
     done, failed = every - len(left), []
     told(done / every)
+    told.part(done / every, (done + 1) / every)
     for number, future in finished(
         runner.executor, runner.call, _tasks(runner, place, points, keys, left), runner.most
     ):
@@ -55,6 +57,7 @@ def compute(runner: Runner, place: Store, points: Points, keys: list[str], told:
             failed.append((number, error))
         done += error is None
         told(done / every)
+        told.part(done / every, min(done + 1, every) / every)
         if len(failed) == HOPELESS and done == every - len(left):
             break
     if failed:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from stablestep.described import describe
 from stablestep.errors import InvalidInput, instance, is_number, require, shown
-from stablestep.record import describe
 from stablestep.schedule import Schedule
 from stablestep.setup import Setup
 from stablestep.vary import vary, vary_with

@@ -7,21 +7,25 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-import xarray as xr
-from scipy.io import netcdf_file
 
 from stablestep.errors import InvalidInput, is_number, shown
+from stablestep.later import Later
+
+if TYPE_CHECKING:
+    import xarray as xr
+else:
+    xr = Later("xarray")
 
 VALUE = "value"  # a number that has no name
 FAILED = "failed"  # the frame of a point that was refused
 NARROW = np.iinfo(np.int32)
 
 
-def as_dataset(found: Any) -> xr.Dataset:
+def as_dataset(found: Any) -> "xr.Dataset":
     """A result with names: a Dataset, a number or array, a mapping of those, or a dataclass such as `CriticalStep`.
 
     A dataclass is its fields, and the properties of the outermost. What lies deeper has dots in its name ("details.step10"), lists of
@@ -91,7 +95,7 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
-def encode(found: xr.Dataset) -> tuple[bytes, str]:
+def encode(found: "xr.Dataset") -> tuple[bytes, str]:
     """The bytes of a NetCDF file (the classic format, which is written in a tenth of the time), and the digest of its frame.
 
     A frame is all that Datasets of other numbers share: names, dimensions, sizes, kinds, and the values of coordinates.
@@ -114,7 +118,7 @@ def failure(words: str) -> tuple[bytes, str]:
     return encode(xr.Dataset({FAILED: ((), words)}))[0], FAILED
 
 
-def _narrow(name: str, variable: xr.DataArray) -> xr.Variable:
+def _narrow(name: str, variable: "xr.DataArray") -> "xr.Variable":
     """With whole numbers as the format has them, or as floats."""
     values = np.asarray(variable)
     if values.dtype.kind in "iu" and values.dtype.itemsize > 2:
@@ -137,7 +141,7 @@ def _read(name: Any) -> str:
     return str(name).encode("latin-1").decode()
 
 
-def _shape(variable: xr.Variable) -> tuple[list[str], list[int], str]:
+def _shape(variable: "xr.Variable") -> tuple[list[str], list[int], str]:
     kind = "U" if variable.dtype.kind == "U" else variable.dtype.str
     return [str(dim) for dim in variable.dims], list(variable.shape), kind
 
@@ -146,7 +150,7 @@ def _attribute(value: Any) -> Any:
     return value if isinstance(value, str | int | float) and not isinstance(value, bool) else str(value)
 
 
-def whole(content: bytes) -> xr.Dataset:
+def whole(content: bytes) -> "xr.Dataset":
     """The Dataset in the bytes that `encode` made."""
     with xr.open_dataset(io.BytesIO(content), engine="scipy") as found:
         names = {name: _read(name) for name in (*found.variables, *found.dims)}
@@ -160,6 +164,8 @@ def whole(content: bytes) -> xr.Dataset:
 
 def one(content: bytes, name: str) -> np.ndarray | None:
     """One variable in those bytes, a tenth as long as `whole` takes; None where there is none."""
+    from scipy.io import netcdf_file  # slow to load
+
     with netcdf_file(io.BytesIO(content), mmap=False) as file:
         variable = file.variables.get(_written(name))
         if variable is None:

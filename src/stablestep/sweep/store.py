@@ -44,9 +44,6 @@ class Memory:
         """What a point is called."""
         return key
 
-    def describe(self, name: str, facts: dict[str, Any], keys: list[str]) -> None:
-        """Keep what a sweep computes: nobody asks."""
-
 
 class Folder:
     """Finished points as files `cells/abc/KEY-FRAME.nc`, and what sweeps computed as `sweeps/NAME.json` and `.npy`.

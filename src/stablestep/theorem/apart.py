@@ -2,7 +2,6 @@
 
 import numpy as np
 from jaxtyping import Float
-from scipy.optimize import brentq
 
 from stablestep.errors import InvalidInput, require
 from stablestep.message.landscape import Landscape, landscape
@@ -49,6 +48,8 @@ def _tightest(values: Float[np.ndarray, " d"], squares: Float[np.ndarray, " d"],
     least, moves = max(1.0, float(np.max(values))), squares > 0
     if not np.any(moves):
         return least, floor
+
+    from scipy.optimize import brentq  # slow to load
 
     def slope(B2: float) -> float:
         return floor - float(np.sum(squares[moves] / (B2 - values[moves]) ** 2))

@@ -5,8 +5,8 @@ from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 
-from stablestep.errors import InvalidInput, instance, nearest, shown
-from stablestep.theorem.constants import Constants
+from stablestep.errors import InvalidInput, instance, is_number, nearest, require, shown
+from stablestep.theorem.constants import EXAMPLE, Constants
 from stablestep.theorem.result import Result
 
 
@@ -40,12 +40,13 @@ def result(name: str) -> Result:
     for candidate in results():
         if isinstance(name, str) and name in (candidate.name, *candidate.aliases):
             return candidate
+    require(not is_number(name), f'There is no result {name}, as results have texts for names; write "{name}".')
     known = [known for candidate in results() for known in (candidate.name, *candidate.aliases)]
     raise InvalidInput(f"There is no result {shown(str(name))}. {nearest(str(name), known)}")
 
 
 def _checked(c: Constants) -> Constants:
-    return instance("c", c, Constants, "theorem.Constants(L0=1, L1=0, dim=10)")
+    return instance("c", c, Constants, EXAMPLE)
 
 
 def step_limit(

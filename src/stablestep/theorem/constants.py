@@ -1,21 +1,25 @@
 """The constants that the theorems are stated in."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
+import wadler_lindig as wl
 
+from stablestep.card import WIDTH
 from stablestep.compressor.feedback import momentum
+from stablestep.described import call
 from stablestep.errors import at_least_zero, instance, is_number, positive, require, shown, whole
 
 Each = Any  # given as a number or a list, kept as an array [n]
 _LISTS = ("omega", "sigma0_sq", "sigma1_sq", "scale_max", "scale_min")
 _MOST = 10**18  # parameters, of the largest model there will be
+EXAMPLE = "theorem.constants(setup, L1=1) or theorem.Constants(L0=1, L1=0, dim=10)"
 FEEDBACK = "error feedback"  # a contractive memory of which no more is said
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Constants:
     """Smoothness (L0, L1), dimension d, and each agent's noise and compression (P Defs. 3.1-3.3).
 
@@ -89,6 +93,14 @@ class Constants:
             f"scale_min is {low}, but cannot exceed scale_max, {high}.",
         )
 
+    def __repr__(self) -> str:
+        return wl.pformat(self, width=WIDTH)
+
+    def __pdoc__(self, **settings) -> wl.AbstractDoc:
+        given = {one.name: _shared(getattr(self, one.name)) for one in fields(self)}
+        usual = {one.name: one.default for one in fields(self)} | {"scale_min": given["scale_max"], "count": 1}
+        return call(self, {name: value for name, value in given.items() if not _same(value, usual[name])}, settings)
+
     def _set(self, name: str, value) -> None:
         object.__setattr__(self, name, value)
 
@@ -103,7 +115,7 @@ class Constants:
         require(known, f"nu is {shown(self.nu)}, but degrees of freedom must be greater than 0.")
         require(
             (self.nu is None) == (self.scale_max is None),
-            f"nu is {self.nu} and scale_max is {self.scale_max}, but Student-t noise needs both; give both or neither.",
+            f"nu is {shown(self.nu)} and scale_max is {shown(self.scale_max)}, but Student-t noise needs both; give both or neither.",
         )
         if self.initial_gap is not None:
             at_least_zero("initial_gap", self.initial_gap)
@@ -225,6 +237,16 @@ class Constants:
         """r = s/(1 − s) = s(1 + s)/α: how much larger than what it is given a feedback memory can be."""
         assert self.alpha is not None
         return self.s * (1 + self.s) / self.alpha
+
+
+def _shared(value):
+    """What all agents have in common, as one number."""
+    same = isinstance(value, np.ndarray) and bool(np.all(value == value[0]))
+    return float(value[0]) if same else value
+
+
+def _same(value, other) -> bool:
+    return value is other or (not isinstance(value, np.ndarray) and value == other)
 
 
 def _pair(name: str, value, example: str) -> tuple[float, float]:

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
+from stablestep.card import Card, Shown, number
 from stablestep.errors import InvalidInput, instance
 from stablestep.setup import Setup
 from stablestep.theorem.catalogue import results
-from stablestep.theorem.constants import Constants
+from stablestep.theorem.constants import EXAMPLE, Constants
 from stablestep.theorem.of_setup import constants_at
 from stablestep.theorem.result import Result
 
@@ -31,7 +32,7 @@ def covering(c: Constants, **options) -> Result:
     >>> [covering(Constants(L0=1, L1=L1, dim=10, beta=0.9)).name for L1 in (0, 2)]
     ['discrete.momentum', 'momentum']
     """
-    instance("c", c, Constants, "theorem.Constants(L0=1, L1=0, dim=10)")
+    instance("c", c, Constants, EXAMPLE)
     preferred = sorted(results(), key=lambda one: _rank(one, c))
     for one in preferred:
         if one.concerns_steps(c) and one.applies(c, **options):
@@ -50,13 +51,18 @@ def _rank(one: Result, c: Constants) -> tuple[bool, bool, bool, int]:
     return not one.concerns(c), unknown, one.method != c.method, order.index(one.sde)
 
 
-@dataclass(frozen=True)
-class Covered:
+@dataclass(frozen=True, repr=False)
+class Covered(Shown):
     """A result that covers a setup, the constants it was asked with, and the largest step ηη_t of the method itself (ε → 1)."""
 
     result: Result
     constants: Constants
     step: float
+
+    @property
+    def _card(self) -> Card:
+        lines = self.result.reference, f"{self.result.method}, {self.result.model}", repr(self.constants)
+        return Card(f"{self.result.name} allows steps up to {number(self.step)}", lines=lines)
 
 
 def covered(

@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import gammaln
 
 from stablestep.theorem.constants import Constants
 from stablestep.theorem.discrete import Bounded, relative_free
@@ -17,7 +16,7 @@ def slope(dim: int, deviation: float) -> float:
     >>> [round(slope(dim, 1.0), 10) for dim in (1, 10, 1000)]
     [0.7978845608, 0.308432776, 0.0316148719]
     """
-    return math.exp(gammaln((dim + 1) / 2) - gammaln(dim / 2 + 1)) / (math.sqrt(2) * deviation)
+    return math.exp(math.lgamma((dim + 1) / 2) - math.lgamma(dim / 2 + 1)) / (math.sqrt(2) * deviation)
 
 
 @dataclass(frozen=True, kw_only=True)

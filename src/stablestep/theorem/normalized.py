@@ -4,7 +4,7 @@ import math
 
 from stablestep.errors import instance, require, whole
 from stablestep.theorem import t42
-from stablestep.theorem.constants import Constants
+from stablestep.theorem.constants import EXAMPLE, Constants
 from stablestep.theorem.result import checked_epsilon, checked_gap
 
 
@@ -21,7 +21,7 @@ def normalized_bound(c: Constants, steps: int, initial_gap: float | None = None,
     >>> round(normalized_bound(Constants(L0=1, L1=2, dim=1, omega=4.0), steps=100, initial_gap=4.0), 4)
     1.1483
     """
-    t42.RESULT.check(instance("c", c, Constants, "theorem.Constants(L0=1, L1=0, dim=10)"))
+    t42.RESULT.check(instance("c", c, Constants, EXAMPLE))
     epsilon, steps = checked_epsilon("the normalized step", epsilon), whole("steps", steps, most=10**18)
     require(c.B == 0, f"the normalized step needs purely relative noise, but B is {c.B:g}; use `bound` with a decay.")
     rate = checked_gap(c, initial_gap) * (1 + c.A / c.agents) / (2 * epsilon * (1 - epsilon) * steps)

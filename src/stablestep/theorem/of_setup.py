@@ -9,12 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from stablestep.compressor import EF21, Compressor, ErrorFeedback, LocalClip, Momentum
-from stablestep.errors import InvalidInput, at_least_zero, flag, instance, numbers, require
+from stablestep.errors import InvalidInput, at_least_zero, flag, instance, numbers, require, shown
 from stablestep.problem import Problem
+from stablestep.problem.base import require_above_minimum
 from stablestep.server import HeavyBall
 from stablestep.setup import Setup
 from stablestep.theorem.apart import dissimilarity_of
-from stablestep.theorem.constants import Constants
+from stablestep.theorem.constants import EXAMPLE, Constants
 
 
 def constants(
@@ -85,7 +86,7 @@ def described(c: Constants, setup: Setup, normalized: bool = False) -> Constants
         InvalidInput: if they are of another number of agents or coordinates, or of another memory.
     """
     instance("setup", setup, Setup, "Setup(problem, Agents(4))")
-    instance("constants", c, Constants, "theorem.Constants(L0=1, L1=0, dim=10)")
+    instance("constants", c, Constants, EXAMPLE)
     for name, given, own in (("count", c.agents, setup.count), ("dim", c.dim, setup.dim)):
         require(
             given == own, f"constants have {name} = {given}, but the setup has {own}; give constants of this setup."
@@ -111,7 +112,7 @@ def constants_at(
         InvalidInput: where L1 and constants are both given, constants are none of this setup, or no theorem knows it.
     """
     if given is not None:
-        require(L1 is None, f"L1 is {L1}, but constants hold an L1 of their own; give one or the other.")
+        require(L1 is None, f"L1 is {shown(L1)}, but constants hold an L1 of their own; give one or the other.")
         return described(given, setup, normalized)
     pair: dict[str, Any] = {"gradient_norm": gradient_norm} if L1 is None else {"L1": L1}
     return constants(setup, x0=x0, normalized=normalized, **pair)
@@ -166,7 +167,9 @@ def _gap(setup: Setup, x0) -> float | None:
     )
     with jax.enable_x64(True):
         point = jnp.asarray(np.broadcast_to(given, (setup.dim,)))
-        return max(0.0, float(setup.problem.value(point)) - setup.problem.minimum)
+        value = float(setup.problem.value(point))
+    require_above_minimum(setup.problem, value)
+    return max(0.0, value - setup.problem.minimum)
 
 
 def _memory(setup: Setup, normalized: bool) -> dict[str, Any]:

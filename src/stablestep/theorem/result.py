@@ -47,6 +47,12 @@ class Result(abc.ABC):
     clips: bool = False
     forms: tuple[str, ...] = FORMS
 
+    def __init_subclass__(cls) -> None:
+        cls.__repr__ = Result.__repr__  # or a dataclass makes its own
+
+    def __repr__(self) -> str:
+        return f"<{self.name}: {self.method} {self.model} ({self.reference})>"
+
     @abc.abstractmethod
     def assumptions(self, c: Constants, **options) -> tuple[Hypothesis, ...]:
         """What it assumes of the constants, beside what it knows of memory; `options` are those of `theorem.Variant`."""
@@ -142,6 +148,13 @@ class Result(abc.ABC):
         """Whether it is about methods of this kind, memory, steps and messages, whatever else it assumes."""
         kind = self.normalized or self.clips or self.signs == c.signs
         return kind and self.concerns_steps(c) and self.memory(c).holds
+
+    @property
+    def model(self) -> str:
+        """What it is proved for, in words."""
+        return {"first": "on its classic SDE", "new": "on its new SDE", "discrete": "itself, in discrete time"}[
+            self.sde
+        ]
 
     @property
     def signs(self) -> bool:

@@ -115,7 +115,7 @@ def _predictions(setup: Setup, x0: float, context: Context) -> dict[str, Any]:
     found: dict[str, Any] = {}
     runs = 100 if context.quick else 200
     for method in stability.METHODS:
-        options = {"steps": STEPS, "runs": runs} if method == "simulation" else {}
+        options: dict[str, Any] = {"steps": STEPS, "runs": runs} if method == "simulation" else {}
         try:
             found[method] = stability.critical_step(setup, x0=x0, method=method, seed=context.seed, **options)
         except InvalidInput as error:

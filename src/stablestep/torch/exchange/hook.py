@@ -5,7 +5,8 @@ from collections.abc import Iterable
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from stablestep.errors import InvalidInput, require
+from stablestep.errors import InvalidInput, instance, require
+from stablestep.torch.exchange.agreement import agree
 from stablestep.torch.exchange.backward import Bucket
 from stablestep.torch.exchange.sharded import register_sharded
 from stablestep.torch.exchange.state import HookState
@@ -57,10 +58,11 @@ def register(
 ) -> HookState:
     """`model.register_comm_hook(state, hook)`, with every check that can be made before the first backward.
 
-    It also takes the model's process group. With Accelerate: `register(accelerator.prepare(model), state)`. With Lightning: call it on
-    `trainer.strategy.model` in `on_train_start`, since `DDPStrategy(ddp_comm_hook=…)` drops hooks silently on the CPU. Where a framework
-    registers the hook itself, `verify(state)` after a backward, or the first `StableStep.step`, shows whether it runs.
-    ZeroRedundancyOptimizer goes inside `StableStep`, without `overlap_with_ddp`.
+    It also takes the model's process group, and looks once whether all workers have the same settings, seed and number of exchanges.
+    With Accelerate: `register(accelerator.prepare(model), state)`. With Lightning: call it on `trainer.strategy.model` in
+    `on_train_start`, since `DDPStrategy(ddp_comm_hook=…)` drops hooks silently on the CPU. Where a framework registers the hook itself,
+    `verify(state)` after a backward, or the first `StableStep.step`, shows whether it runs. ZeroRedundancyOptimizer goes inside
+    `StableStep`, without `overlap_with_ddp`.
 
     FSDP2: with a mesh of replicas and shards, `fully_shard(model, mesh=mesh["shard"])` and `register(model, state,
     replicas=mesh.get_group("rep"))`. FSDP then reduces and scatters gradients inside each replica as ever, and what goes across replicas is
@@ -75,13 +77,14 @@ def register(
 
     Raises:
         InvalidInput: if the model is not wrapped in DistributedDataParallel or sharded as above, it has a hook already, the state serves
-            another model, k is larger than a tensor, parameters were frozen when the model was wrapped, or a resumed state belongs to
-            other ones.
+            another model or differs between workers, k is larger than a tensor, parameters were frozen when the model was wrapped, or a
+            resumed state belongs to other ones.
 
     >>> register(torch.nn.Linear(1, 1), None)
     Traceback (most recent call last):
     stablestep.errors.InvalidInput: The model is a Linear, but must be wrapped: DistributedDataParallel(model).
     """
+    instance("model", model, torch.nn.Module, "DistributedDataParallel(model)")
     if _is_fully_sharded(model):
         _check_new(state)
         register_sharded(model, state, replicas)
@@ -100,6 +103,7 @@ def register(
     state.run.roster.check(trained, ddp._module_parameters)
     state.run.process_group = ddp.process_group
     state.run.join()
+    agree(state.of_all(), state.run.workers, state.run.process_group)
     ddp.register_comm_hook(state, hook)
     state.registered = True
     return state
@@ -141,6 +145,7 @@ def _wrapped_count(ddp: DistributedDataParallel) -> int:
 
 
 def _check_new(state: HookState) -> None:
+    instance("state", state, HookState, "HookState(compressor)")
     require(
         not (state.registered or state.run.roster.sizes),
         "the state serves another model already; use one HookState for each model.",

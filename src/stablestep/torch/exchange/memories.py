@@ -17,9 +17,14 @@ class Memories:
 
     An exchange counts for a parameter if all workers' gradients are finite and one of them is not 0 here: otherwise its memory stays as
     it is, bit for bit (DDP drops the message of a parameter that no worker used).
+
+    Attributes:
+        reversible: whether somebody will say, after each exchange, if its step is made: what was remembered before is kept until then.
     """
 
     def __init__(self):
+        self.reversible = False
+        self._before: tuple[dict[int, list[Kept]], set[int]] | None = None  # the last step
         self._kept: dict[int, list[Kept]] = {}
         self._begun: set[int] = set()  # numbers whose memory is more than a start
         self._counted: Tensor | None = None  # of the last exchange: [parameters] booleans, unread
@@ -36,6 +41,8 @@ class Memories:
 
     def commit(self, sent: Mapping[int, Sending], counts: Tensor) -> None:
         """Keep what the exchange left of each parameter that it counts for; `counts` are booleans [parameters]."""
+        if self.reversible and self._before is None:
+            self._before = dict(self._kept), set(self._begun)
         self._counted = counts
         here = counts.tolist() if counts.device.type == "cpu" else None
         for number, sending in sent.items():
@@ -49,6 +56,15 @@ class Memories:
             counted, self._counted = self._counted.tolist(), None
             self._begun |= {number for number, counts in enumerate(counted) if counts and number in self._kept}
 
+    def accept(self) -> None:
+        """The step is made: what was before it is forgotten."""
+        self._before = None
+
+    def undo(self) -> None:
+        """The step is left out: what was sent since the last one moved nothing, so nothing of it is remembered."""
+        if self._before is not None:
+            (self._kept, self._begun), self._before, self._counted = self._before, None, None
+
     def state(self) -> dict[int, dict[str, Tensor]]:
         """Plain tensors by parameter and name."""
         self.settle()
@@ -56,7 +72,7 @@ class Memories:
 
     def resume(self, saved: Saved, owner: Worker) -> None:
         """Go on from a saved state, that of the worker `owner`."""
-        self._counted = None
+        self._counted = self._before = None
         self._kept = {number: _stages(named) for number, named in saved.items()}
         self._begun = set(self._kept)
         self._owner = owner if saved else None

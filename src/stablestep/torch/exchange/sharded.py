@@ -9,6 +9,7 @@ import torch.distributed as dist
 
 from stablestep.errors import InvalidInput, require, shown
 from stablestep.torch.exchange import norms
+from stablestep.torch.exchange.agreement import agree
 from stablestep.torch.exchange.encode import Encoder
 from stablestep.torch.exchange.group import network, send
 from stablestep.torch.exchange.matrix import seconds
@@ -212,6 +213,7 @@ def register_sharded(model: torch.nn.Module, state: HookState, replicas: dist.Pr
     state.run.process_group = replicas
     state.run.shards, state.run.shard = dist.get_world_size(shards), dist.get_rank(shards)
     state.run.join()
+    agree(state.of_all(), state.run.workers, replicas)
     sharding = Sharding(state, shards, units, order)
     for unit in units:
         unit.group.modules[0].set_all_reduce_hook(sharding.hook_of(unit))

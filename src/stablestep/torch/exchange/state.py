@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 
 from stablestep.compressor import Compressor
-from stablestep.errors import is_number, require, shown
+from stablestep.errors import instance, is_number, require, shown
 from stablestep.torch.exchange.backward import Backward, Bucket, Future
 from stablestep.torch.exchange.memories import require_own, require_sizes
 from stablestep.torch.exchange.meter import COUNTERS, Arrival
@@ -26,7 +26,8 @@ class HookState:
     **Memory** is kept for each parameter on its device in single precision (double for parameters of double precision), in units of the
     unscaled gradient: a hook does not know the step, so `ErrorFeedback` is that of step="outside", whatever its `step` says. `EF21` keeps
     this worker's estimate and the mean of all; with warm=True the first message is the first gradient, in full. A skipped exchange changes
-    no memory, and neither does one in which a parameter's gradient is 0 on all workers (unused or frozen there; its message is then 0).
+    no memory, nor does one whose step `StableStep`'s rule leaves out, nor one in which a parameter's gradient is 0 on all workers (unused
+    or frozen there; its message is then 0).
 
     A deep copy or a pickle, also as a part of its DDP model's, is a new state that goes on where this one was, as through `state_dict`,
     without process group and scaler. torch does not hook a copied model again: to train it, `register` it.
@@ -88,6 +89,14 @@ class HookState:
         """Of the DDP model; None is the default one."""
         return self.run.process_group
 
+    def of_all(self) -> dict[str, Any]:
+        """What all workers must have alike: the settings, and the number of the next exchange, of which masks are made."""
+        return {
+            **self.settings.names(),
+            "group_bytes": self.settings.group_bytes,
+            "exchanges": self.run.meter.exchanges,
+        }
+
     def receive(self, bucket: Bucket) -> Future:
         """A bucket of gradients, which its future gives back as mean messages."""
         self.copied = False
@@ -111,8 +120,13 @@ class HookState:
         return self.run.meter.arrival()
 
     def stepped(self, step: float) -> None:
-        """Note the step that was made, for `telemetry`."""
+        """Note the step that is made, for `telemetry`."""
         self.run.meter.step = step
+        self.run.memories.accept()
+
+    def refused(self) -> None:
+        """The step is left out, on all workers alike, so the message moved nothing: the memories are those of before it."""
+        self.run.memories.undo()
 
     def note(self, loss: float | torch.Tensor) -> None:
         """This worker's loss, before its backward: it rides along with the norms, and rules such as `Governor` see the mean of all.
@@ -156,6 +170,7 @@ class HookState:
             InvalidInput: if something is missing, the compressor, mask, vote, min_numel or seed is another one, the parameters are, or
                 the memory is that of another worker.
         """
+        instance("saved", saved, Mapping, "state.state_dict()")
         wanted = self.settings.names()
         missing = {*COUNTERS, *wanted, "sizes", "rank", "workers", "memory"} - set(saved)
         require(not missing, f"the saved state lacks {', '.join(sorted(missing))}; it is not one of HookState.")

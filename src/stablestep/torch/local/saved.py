@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from stablestep.errors import InvalidInput, require, shown
+from stablestep.errors import InvalidInput, instance, require, shown
 
 NAMES = ("every", "total", "compressor", "outer", "exchange", "seed")
 
@@ -16,6 +16,7 @@ def require_same_run(
     Raises:
         InvalidInput: in one sentence, with both values.
     """
+    instance("state", saved, Mapping, "local.state_dict()")
     missing = set(keys) - set(saved)
     require(not missing, f"the saved state lacks {', '.join(sorted(missing))}; it is not one of LocalSteps.")
     require(

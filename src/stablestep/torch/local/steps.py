@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 
 from stablestep.compressor import Blockwise, Compressor, ErrorFeedback
 from stablestep.errors import InvalidInput, one_of, require, seed_of, whole
+from stablestep.torch.exchange.agreement import agree
 from stablestep.torch.local import checks, saved, workers
 from stablestep.torch.local.anchor import Anchor
 from stablestep.torch.local.buffers import Buffers
@@ -17,7 +18,7 @@ from stablestep.torch.local.lengths import Lengths
 from stablestep.torch.local.line import Line
 from stablestep.torch.local.meter import Meter
 from stablestep.torch.local.notes import any_changed, note, steps_of
-from stablestep.torch.local.shot import AllGather, Shot, TwoShot
+from stablestep.torch.local.shot import WHAT, AllGather, Shot, TwoShot
 from stablestep.torch.local.vector import Vector, shards
 from stablestep.torch.wire.codec import squared_norm
 
@@ -132,7 +133,7 @@ class LocalSteps:
         chosen, self.remembers = checks.coded(compressor, sizes)
         self.anchor, self.buffers, self.meter = Anchor(self.vector, outer), Buffers(model), Meter(most, self.rank)
         self.settings = self._settings(compressor, exchange, seed_of(seed))
-        workers.agree(self.settings | {"outer": self.anchor.described()}, self.workers, process_group)
+        agree(self.settings | {"outer": self.anchor.described()}, self.workers, process_group, WHAT)
         workers.spread(model, process_group)
         self.anchor.point.copy_(self.vector.read())
         self.buffers.remember()

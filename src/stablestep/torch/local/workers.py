@@ -1,13 +1,12 @@
-"""The workers of local steps: who they are, that they were told the same, and that they begin at the same point."""
+"""The workers of local steps: who they are, and that they begin at the same point."""
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.distributed as dist
 
-from stablestep.errors import InvalidInput, require
+from stablestep.errors import require
 from stablestep.torch.exchange.group import network
 from stablestep.torch.local.shot import WHAT
 
@@ -30,24 +29,6 @@ def join(group: Group) -> tuple[int, int]:
     return workers, rank
 
 
-def agree(settings: dict[str, Any], workers: int, group: Group) -> None:
-    """Raise on all workers alike if their settings differ; a collective.
-
-    Raises:
-        InvalidInput: naming the first difference.
-    """
-    found: list[Any] = [None] * workers
-    with network(WHAT):
-        dist.all_gather_object(found, settings, group=group)
-    for worker, other in enumerate(found):
-        for name, value in found[0].items():
-            if other[name] != value:
-                raise InvalidInput(
-                    f"the workers differ: {name} is {_short(value)} on worker 0, but {_short(other[name])} on worker {worker}; "
-                    "give all of them the same model and arguments."
-                )
-
-
 def require_same_steps(steps: Sequence[int]) -> None:
     """Raise on all workers alike if these numbers of steps of theirs differ."""
     require(
@@ -64,8 +45,3 @@ def spread(model: torch.nn.Module, group: Group) -> None:
                 copy = tensor.detach().clone(memory_format=torch.contiguous_format).view(-1).view(torch.uint8)
                 dist.broadcast(copy, group=group, group_src=0)
                 tensor.copy_(copy.view(tensor.dtype).view(tensor.shape))
-
-
-def _short(value: Any) -> str:
-    text = " ".join(str(value).split())
-    return text if len(text) <= 60 else text[:60] + "…"

@@ -124,6 +124,9 @@ class ProbeAdvice:
         console.print(self)
         return console.file.getvalue().rstrip()  # pyright: ignore[reportAttributeAccessIssue]
 
+    def __repr__(self) -> str:
+        return str(self)
+
 
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C during a probe; `advice` is what was known by then, None before the ramp was over."""

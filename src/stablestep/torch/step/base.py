@@ -2,6 +2,7 @@
 
 import abc
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -76,3 +77,9 @@ class Rule(abc.ABC):
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """The opposite of `state_dict`."""
         del saved
+
+
+def warn(message: str) -> None:
+    """A warning of the first worker, for all."""
+    if not dist.is_initialized() or dist.get_rank() == 0:
+        warnings.warn(message, stacklevel=3)

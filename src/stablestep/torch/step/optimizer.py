@@ -1,18 +1,17 @@
 """A torch optimizer whose learning rates are scaled by a rule, for one step at a time."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
 from torch.optim import LBFGS, Optimizer
 
-from stablestep.errors import InvalidInput, require, whole
+from stablestep.errors import InvalidInput, instance, require, whole
 from stablestep.torch.exchange.meter import Arrival
 from stablestep.torch.exchange.state import HookState
-from stablestep.torch.step.base import Rule, Seen
-from stablestep.torch.step.rule import warn
+from stablestep.torch.step.base import Rule, Seen, warn
 
 _KEY = "stablestep"
 _KEPT = ("inner", "hook_state", "rule", "max_consecutive_skips", "initial_lr", "_first", "defaults")
@@ -57,7 +56,7 @@ class StableStep(Optimizer):
         )
         require(not isinstance(optimizer, LBFGS), "LBFGS chooses its own steps; use an optimizer without a closure.")
         require(isinstance(state, HookState), f"state is a {type(state).__name__}, but must be the hook's HookState.")
-        require(isinstance(rule, Rule), f"rule is {rule!r}, but must be a rule such as rule.LocalNorms(eta0=0.5).")
+        instance("rule", rule, Rule, "rule.LocalNorms(eta0=0.5)")
         most = None if max_consecutive_skips is None else whole("max_consecutive_skips", max_consecutive_skips)
         rates = [float(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups]
         # The proportion of all rates is that of the first group that moves.
@@ -75,7 +74,8 @@ class StableStep(Optimizer):
     def _begin(self, attributes: dict[str, Any]) -> None:
         # Without Optimizer.__init__, which would copy the groups: this only makes the tables of hooks.
         super().__setstate__(attributes)
-        self._used, self._warn_at = self.hook_state.serial, 1
+        self._used, self._warn_at, self._moves = self.hook_state.serial, 1, False
+        self.hook_state.run.memories.reversible = True
         self._note()
 
     @property
@@ -109,8 +109,10 @@ class StableStep(Optimizer):
             self.rule.spoilt(self._seen(arrived))
             return loss
         self._check_scaler()
+        self._look_for_gradients()
         seen = self._seen(arrived)
         if not self.rule.admits(seen):
+            self.hook_state.refused()
             return loss
         factor = self.rule.factor(seen)
         self.hook_state.stepped(float(self.param_groups[self._first]["lr"]) * factor)
@@ -157,6 +159,15 @@ class StableStep(Optimizer):
             warn(
                 f"{many} skipped so far on all workers, since a gradient or message was not finite; if it goes on, lower the learning rate."
             )
+
+    def _look_for_gradients(self) -> None:
+        """At the first step: those that went through the hook may be those of another model."""
+        if not self._moves and all(parameter.grad is None for parameter in self._parameters):
+            warn(
+                "gradients went through the hook, but no parameter of the optimizer has one, so it moves nothing: "
+                "make it from the parameters of the model that is registered."
+            )
+        self._moves = True
 
     def _check_scaler(self) -> None:
         scaler = _caller(torch.amp.GradScaler)
@@ -219,12 +230,13 @@ class StableStep(Optimizer):
         """From a `state_dict` of this class, or of the inner optimizer alone.
 
         Raises:
-            InvalidInput: if it was saved with another rule.
+            InvalidInput: if it is none of an optimizer, or was saved with another rule.
         """
-        state_dict = dict(state_dict)
+        state_dict = dict(instance("state_dict", state_dict, Mapping, "optimizer.state_dict()"))
         for hook in self._optimizer_load_state_dict_pre_hooks.values():
             changed = hook(self, state_dict)
             state_dict = state_dict if changed is None else changed
+        require("param_groups" in state_dict, "the saved state lacks param_groups; it is not one of an optimizer.")
         own = state_dict["param_groups"][0].get(_KEY)
         self._check_rule(own)
         self.inner.load_state_dict(state_dict)

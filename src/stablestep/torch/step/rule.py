@@ -1,7 +1,6 @@
 """Rules for the one scalar that every learning rate is multiplied by, step by step."""
 
 import math
-import warnings
 from collections.abc import Callable, Sequence
 
 import torch
@@ -10,7 +9,7 @@ import torch.distributed as dist
 from stablestep.errors import positive, require, shown, whole
 from stablestep.theorem import Constants
 from stablestep.theorem import result as find_result
-from stablestep.torch.step.base import Rule, Seen
+from stablestep.torch.step.base import Rule, Seen, warn
 from stablestep.torch.step.governor.governor import Governor
 from stablestep.torch.wire.codec import squared_norm
 
@@ -145,8 +144,8 @@ class LossModel(Rule):
 
     def __init__(self, loss: Callable[[], Tensor], every: int = 10, epsilon: float = 0.5, memory: float = 0.9):
         require(callable(loss), f"loss is {shown(loss)}, but must be a function without arguments that gives the loss.")
-        require(0 < epsilon <= 1, f"epsilon is {epsilon}, but must be above 0 and at most 1.")
-        require(0 <= memory < 1, f"memory is {memory}, but must be at least 0 and below 1.")
+        require(0 < epsilon <= 1, f"epsilon is {shown(epsilon)}, but must be above 0 and at most 1.")
+        require(0 <= memory < 1, f"memory is {shown(memory)}, but must be at least 0 and below 1.")
         self.loss, self.every, self.epsilon, self.memory = loss, whole("every", every), epsilon, memory
         self.steps, self.slope, self.curvature = 0, 0.0, 0.0
 
@@ -182,12 +181,6 @@ class LossModel(Rule):
 
     def load_state_dict(self, saved):
         self.steps, self.slope, self.curvature = (saved[name] for name in ("steps", "slope", "curvature"))
-
-
-def warn(message: str) -> None:
-    """A warning of the first worker, for all."""
-    if not dist.is_initialized() or dist.get_rank() == 0:
-        warnings.warn(message, stacklevel=3)
 
 
 def products(

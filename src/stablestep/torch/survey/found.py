@@ -184,6 +184,9 @@ class SurveyReport:
         console.print(self)
         return console.file.getvalue().rstrip()  # pyright: ignore[reportAttributeAccessIssue]
 
+    def __repr__(self) -> str:
+        return str(self)
+
 
 def _limit(limit: Limit) -> dict[str, Any]:
     return {"constant": _vars(limit.constant), "normalized": _vars(limit.normalized), "reason": limit.reason}

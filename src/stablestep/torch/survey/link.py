@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from stablestep.errors import require
+from stablestep.errors import require, shown
 from stablestep.torch.exchange.parameter import sent
 from stablestep.torch.survey.workers import Workers
 from stablestep.torch.wire.bits import as_bytes
@@ -97,7 +97,7 @@ def measured_rate(workers: Workers) -> float | None:
 
 def checked_rate(rate: float | None) -> None:
     """Raise unless a link can have this rate."""
-    require(rate is None or 1e3 <= rate < 1e15, f"link is {rate}, but must be a rate in bit/s, such as 1e9.")
+    require(rate is None or 1e3 <= rate < 1e15, f"link is {shown(rate)}, but must be a rate in bit/s, such as 1e9.")
 
 
 def _coding(channel: Channel, piece: Tensor) -> tuple[float, float]:

@@ -3,7 +3,7 @@
 from stablestep import compressor as library
 from stablestep.compressor import Compressor
 from stablestep.compressor.feedback import Wrapper
-from stablestep.errors import InvalidInput, one_of, require
+from stablestep.errors import InvalidInput, one_of, require, shown
 from stablestep.torch.wire.biased import MajorityCodec, ScaledSignCodec, SignCodec, TopKCodec
 from stablestep.torch.wire.blockwise import BlockwiseCodec
 from stablestep.torch.wire.codec import Codec
@@ -63,4 +63,6 @@ def _refused(compressor: object) -> str:
         return f"{compressor.__name__} (a class; write {compressor.__name__}(…)) has no torch version"
     if isinstance(compressor, Wrapper):
         return f"{compressor.name} has no torch version yet; use {', '.join(kind.__name__ for kind in STAGES)} or none"
-    return f"{type(compressor).__name__} has no torch version"
+    if isinstance(compressor, Compressor):
+        return f"{compressor.name} has no torch version"
+    return f"compressor is {shown(compressor)}, but must be a Compressor, such as TopK(fraction=0.01)"

@@ -10,14 +10,14 @@ import torch.distributed as dist
 from torch.distributed.tensor import DTensor
 
 from stablestep.errors import flag, positive, require, shown
-from stablestep.torch.step.base import Rule, Seen
+from stablestep.torch.step.base import Rule, Seen, warn
 from stablestep.torch.step.governor.copies import Copies
 from stablestep.torch.step.governor.direction import SignTest
 from stablestep.torch.step.governor.loss import LossWatch, Verdict
 from stablestep.torch.step.governor.norms import NormWatch
 
 _MESSAGE_CAP, _RATE, _TRUSTED = 3.0, 0.1, 3
-_EARLY = 50
+_EARLY, _DEAF = 50, 10
 
 
 @dataclass
@@ -51,7 +51,8 @@ class Governor(Rule):
     3. Pflug's sign test (see `SignTest`) multiplies the factor by .6, from which it does not recover.
     4. A message longer than three times the usual one is cut, and so is an update longer than cap · ‖x‖.
 
-    Without losses 2 is absent: nothing is put back. There is no further collective, except that a probe's answer is broadcast once.
+    Without losses 2 is absent, and a warning says so: nothing is put back. There is no further collective, except that a probe's answer is
+    broadcast once.
 
     Args:
         copy: whether a good copy of the parameters is kept, which costs their memory once more (the last update always does, once).
@@ -82,9 +83,10 @@ class Governor(Rule):
 
     def admits(self, seen: Seen) -> bool:
         self._look_at(seen)
+        self.steps += 1
         if self.norms.stands_out(seen.norms):
             return False
-        return math.isnan(seen.loss) or self._heard(seen)
+        return self._unheard() if math.isnan(seen.loss) else self._heard(seen)
 
     def spoilt(self, seen: Seen) -> None:
         self._look_at(seen)
@@ -100,7 +102,13 @@ class Governor(Rule):
         if self.restored:
             self.copies.place(seen.parameters)
             self.restored = False
-        self.steps += 1
+
+    def _unheard(self) -> bool:
+        if self.steps == _DEAF and math.isnan(self.losses.start):
+            warn(
+                f"no loss was noted in {_DEAF} steps, so the governor cannot go back: call state.note(loss) before backward."
+            )
+        return True
 
     def _heard(self, seen: Seen) -> bool:
         verdict = self.losses.hear(seen.loss)
