@@ -134,6 +134,7 @@ def test_the_page_says_what_was_found(tmp_path):
     write(found, tmp_path / "hostile.json")
     assert json.loads((tmp_path / "hostile.json").read_text())["runs"] == len(cells)
     assert (tmp_path / "hostile.png").stat().st_size > 0
+    assert "0 of 500 runs" in markdown(recorded([], 500, runs, None)), "also before anything was run"
 
 
 def alike(rank, workers, folder):

@@ -45,7 +45,7 @@ def main(
     done = [cell for cell in cells if cell.design not in open_] + [cell for cell in repeated if runs.has(cell)]
     found = record.recorded(done, len(cells) + len(repeated), runs, cost.measured())
     Console().print(Markdown(page.markdown(found)))
-    if write:
+    if write and found["shares"]:
         record.write(found)
         page.page(found)
         figure.draw(found["shares"])

@@ -13,10 +13,9 @@ Make = Callable[[Iterable[nn.Parameter], float], Optimizer]
 
 def muon(parameters: Iterable[nn.Parameter], lr: float) -> Optimizer:
     """torch's Muon for matrices, AdamW for all else."""
-    kinds: dict[str, list[nn.Parameter]] = {"Muon": [], "AdamW": []}
+    matrices, others = [], []
     for parameter in parameters:
-        kinds["Muon" if parameter.ndim == 2 else "AdamW"].append(parameter)
-    matrices, others = kinds.values()
+        (matrices if parameter.ndim == 2 else others).append(parameter)
     return sst.ChainedOptimizer(
         torch.optim.Muon(matrices, lr=lr, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(others, lr=lr, weight_decay=0.0),

@@ -83,16 +83,10 @@ class Governor(Rule):
 
     def admits(self, seen: Seen) -> bool:
         self._look_at(seen)
+        self.steps += 1
         if self.norms.stands_out(seen.norms):
             return False
         return self._unheard() if math.isnan(seen.loss) else self._heard(seen)
-
-    def _unheard(self) -> bool:
-        if self.steps == _DEAF and math.isnan(self.losses.start):
-            warn(
-                f"no loss was noted in {_DEAF} steps, so the governor cannot go back: call state.note(loss) before backward."
-            )
-        return True
 
     def spoilt(self, seen: Seen) -> None:
         self._look_at(seen)
@@ -108,7 +102,13 @@ class Governor(Rule):
         if self.restored:
             self.copies.place(seen.parameters)
             self.restored = False
-        self.steps += 1
+
+    def _unheard(self) -> bool:
+        if self.steps == _DEAF and math.isnan(self.losses.start):
+            warn(
+                f"no loss was noted in {_DEAF} steps, so the governor cannot go back: call state.note(loss) before backward."
+            )
+        return True
 
     def _heard(self, seen: Seen) -> bool:
         verdict = self.losses.hear(seen.loss)
