@@ -66,7 +66,7 @@ def given(tmp_path, monkeypatch):
 
 
 def training():
-    model = torch.nn.Linear(4, 1)
+    model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 1))
     ddp = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(4, 1))
     inputs = torch.randn(64, 16, 4)
     data = [(x, x.sum(1, keepdim=True)) for x in inputs]

@@ -8,6 +8,7 @@ SCRIPT = """
 import json, sys, jax
 before = dict(jax.config.values)
 import stablestep
+names = [name for name in stablestep.__all__ if name != "plot" and getattr(stablestep, name)]
 changed = [name for name, value in jax.config.values.items() if name not in before or value is not before[name]]
 print(json.dumps({"changed": changed, "loaded": list(sys.modules)}))
 """
