@@ -100,7 +100,7 @@ NAN = Function(lambda x: jnp.sum(jnp.sqrt(x)), dim=2)
 BAD_STARTS = [
     (np.ones(4), Quartic(3), 4, r"x0 has shape \(4,\).*length 3"),
     (np.ones((4, 3)), Quartic(3), 4, r"x0 has shape \(4, 3\)"),
-    ("origin", Quartic(3), 4, "x0 is 'origin'"),
+    ("origin", Quartic(3), 4, 'x0 is "origin"'),
     (np.nan, Quartic(3), 4, "x0 has entries that are not finite"),
     (lambda key: jnp.ones(2), Quartic(3), 4, r"x0\(key\) has shape \(2,\)"),
     (1.0, Quartic(3), 0, "runs is 0"),

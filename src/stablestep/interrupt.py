@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from multiprocessing import parent_process
 from pathlib import Path
 from threading import current_thread, main_thread
@@ -50,6 +51,8 @@ def unwinding() -> Iterator[None]:
     if signal.getsignal(signal.SIGINT) is not leave:
         yield
         return
+    # Now, because an exception in the middle of loading its native parts is a crash.
+    import_module("jax")
     signal.signal(signal.SIGINT, _unwind)
     try:
         yield
