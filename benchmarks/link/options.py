@@ -20,9 +20,9 @@ TITLES = {
     "sign": "Sign, 1 bit, mean",
     "qsgd": "QSGD, 7 levels",
     "topk": "TopK 1 %",
-    "ef-topk": "error feedback, TopK 1 %",
+    "ef-topk": "EF-TopK 1 %",
     "low-rank": "LowRank, rank 2",
-    "local": "local steps, H 16, 2 bit, two-shot",
+    "local": "local steps, H 16, 2 bit",
 }
 _UNITS = {"kbit": 10**3, "mbit": 10**6, "gbit": 10**9}
 

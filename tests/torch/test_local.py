@@ -476,7 +476,7 @@ def a_state_of_another_run_is_refused(rank, workers, folder):
     for options, message in [
         (
             dict(compressor=c.ErrorFeedback(c.Blockwise(4))),
-            "compressor is .*width=4.*, but the saved run has .*width=2",
+            "compressor is .*bits=4.*, but the saved run has .*block=64",
         ),
         (dict(every=4), "every is 4, but the saved run has 3; resume with that one"),
         (dict(exchange="all-gather"), 'exchange is "all-gather", but the saved run has "two-shot"'),

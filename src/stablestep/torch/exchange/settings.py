@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from stablestep.compressor import Compressor, Identity
+from stablestep.described import describe
 from stablestep.errors import InvalidInput, one_of, require, seed_of, whole
 from stablestep.torch.wire.codec import Codec
 from stablestep.torch.wire.memory import Stage, in_full, outside, stages
@@ -51,7 +52,7 @@ class Settings:
 
     def names(self) -> dict[str, str | int]:
         """What a checkpoint must agree with, in words and whole numbers."""
-        compressor = " ".join(repr(self.compressor).split())
+        compressor = describe(self.compressor)
         return {
             "compressor": compressor,
             "mask": self.mask,

@@ -8,6 +8,7 @@ import torch.distributed as dist
 from torch.optim import Optimizer
 
 from stablestep.compressor import Blockwise, Compressor, ErrorFeedback
+from stablestep.described import describe
 from stablestep.errors import InvalidInput, one_of, require, seed_of, whole
 from stablestep.torch.exchange.agreement import agree
 from stablestep.torch.local import checks, saved, workers
@@ -150,7 +151,7 @@ class LocalSteps:
         return {
             "every": self.lengths.described,
             "total": self.lengths.total,
-            "compressor": " ".join(repr(compressor).split()),
+            "compressor": describe(compressor),
             "outer": type(self.outer).__name__,
             "exchange": exchange,
             "seed": seed,
