@@ -133,7 +133,8 @@ def ball_radius(radius, points: Float[Array, "runs d"]) -> float:
     Raises:
         InvalidInput: if all points lie outside.
     """
-    norms = np.linalg.norm(np.asarray(points), axis=1)
+    with np.errstate(over="ignore"):
+        norms = np.linalg.norm(np.asarray(points, np.float64), axis=1)
     if radius is None:
         return 1e4 * max(1.0, float(np.max(norms)))
     least = float(np.min(norms))

@@ -118,7 +118,7 @@ class StartPoint:
 
     @property
     def gradient_norm(self) -> float:
-        return float(np.linalg.norm(self.gradient))
+        return math.hypot(*self.gradient.tolist())  # whose squares neither overflow nor vanish
 
     @property
     def fixed(self) -> bool:
@@ -139,7 +139,7 @@ class StartPoint:
 
     def dimensionless(self, sizes: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
         """Steps h = size · ‖x0‖/‖∇f(x0)‖ (or 1/‖∇f‖ at the origin): a first guess in the problem's own units."""
-        length = float(np.linalg.norm(self.point)) or 1.0
+        length = math.hypot(*self.point.tolist()) or 1.0
         return sizes * length / self.gradient_norm
 
 
