@@ -131,7 +131,8 @@ def change(draw, found):
     kind = draw(st.sampled_from(["odd", "odd", "close", "drop", "rename", "swap"]))
     value = table[key]
     if kind == "close" and isinstance(value, int | float) and not isinstance(value, bool):
-        table[key] = value * draw(st.sampled_from([2, 0.5, 1.5, 10, -1]))
+        factor = draw(st.sampled_from([2, 0.5, 1.5, 10, -1]))
+        table[key] = value * (factor if abs(value) < 1e300 else 2)  # of an int beyond all floats
     elif kind == "swap":
         table[key] = copy.deepcopy(draw(st.sampled_from(PROBLEMS + NOISES + LEAVES + SCHEDULES + SERVERS)))
     elif kind == "drop":

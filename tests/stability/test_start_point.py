@@ -89,7 +89,7 @@ def test_results():
         (Quartic(3), 1.0, "must be a Setup"),
         (PLAIN, [1.0, 2.0], r"x0 has shape \(2,\), but must be a number or a vector of length 3"),
         (PLAIN, np.nan, "not finite"),
-        (PLAIN, "here", "x0 is 'here'"),
+        (PLAIN, "here", 'x0 is "here"'),
         (PLAIN, lambda key: jnp.ones(2), r"x0\(key\) has shape \(2,\)"),
         (Setup(Function(lambda x: jnp.log(x[0]), 1), Agents(1)), -1.0, "f is not finite at x0"),
     ],

@@ -47,4 +47,4 @@ class DoubleWell(Problem):
 def _unit_L0(L1: float) -> float:
     """P(L1): the maximum of 3u² - 1 - L1(u³ - u) over u ≥ 1, where it is attained for the well with b = 1."""
     peak = max(1.0, (3 + math.sqrt(9 + 3 * L1 * L1)) / (3 * L1))
-    return 3 * peak**2 - 1 - L1 * (peak**3 - peak)
+    return peak * peak * (3 - L1 * peak) - 1 + L1 * peak  # a product overflows to ∞, where a power raises
