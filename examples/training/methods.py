@@ -70,7 +70,7 @@ def _hooked(compressor: Compressor, make: Make, rule: Callable, model: nn.Module
     ddp = DistributedDataParallel(model)
     state = sst.register(ddp, sst.HookState(compressor, seed=seed))
     optimizer = sst.StableStep(make(model, lr), state, rule())
-    return Trainer(ddp, optimizer, optimizer.step, state.telemetry)
+    return Trainer(ddp, optimizer, lambda: optimizer.step(), state.telemetry)  # which a scheduler replaces
 
 
 def local(make: Make = adamw) -> Callable[..., Trainer]:

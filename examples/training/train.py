@@ -2,6 +2,7 @@
 
 import argparse
 import datetime
+import gc
 import json
 import math
 import os
@@ -42,6 +43,7 @@ def main(make_task: Callable[[], Task], methods: Sequence[Method], steps: int) -
         if dist.get_rank() == 0:
             _write({**_origin(task, options), "methods": results}, options.out)
     finally:
+        gc.collect()  # models in reference cycles would keep the group's threads running into Python's end, which aborts them
         dist.destroy_process_group()
 
 
