@@ -2,7 +2,6 @@
 
 import argparse
 import datetime
-import gc
 import json
 import math
 import os
@@ -42,8 +41,8 @@ def main(make_task: Callable[[], Task], methods: Sequence[Method], steps: int) -
         results = [_train(task, method, options.steps, options.seed) for method in methods]
         if dist.get_rank() == 0:
             _write({**_origin(task, options), "methods": results}, options.out)
+        dist.barrier()  # gloo's threads, which let go of tensors after each exchange, are aborted where Python has ended by then
     finally:
-        gc.collect()  # models in reference cycles would keep the group's threads running into Python's end, which aborts them
         dist.destroy_process_group()
 
 
