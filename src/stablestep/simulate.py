@@ -3,7 +3,6 @@
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import equinox as eqx
 import numpy as np
@@ -11,18 +10,13 @@ from jaxtyping import Int
 
 from stablestep.described import describe
 from stablestep.errors import instance, require, shown
-from stablestep.later import Later
+from stablestep.later import xarray as xr
 from stablestep.method import method
 from stablestep.progress import Watch, Watched, watched
 from stablestep.record import Run, cast, dataset, look_at, provenance, recorded, working_dtype
 from stablestep.schedule import Schedule
 from stablestep.setup import Setup
 from stablestep.vary import vary_with
-
-if TYPE_CHECKING:
-    import xarray as xr
-else:
-    xr = Later("xarray")
 
 
 def simulate(

@@ -8,8 +8,25 @@ from stablestep.torch import rule
 from tests.torch.models import batch, loss, perceptron, wrapped
 
 
-class Run:
-    """A training run under DDP that can be saved and resumed."""
+class Saved:
+    """A run whose `parts` are saved and resumed, with the `model` that is looked at."""
+
+    def save(self, path):
+        torch.save({name: part.state_dict() for name, part in self.parts.items()}, path)
+        return self
+
+    def load(self, path):
+        saved = torch.load(path, weights_only=True)
+        for name, part in self.parts.items():
+            part.load_state_dict(saved[name])
+        return self
+
+    def parameters(self):
+        return torch.cat([parameter.detach().flatten() for parameter in self.model.parameters()])
+
+
+class Run(Saved):
+    """A training run under DDP."""
 
     def __init__(self, compressor, mask="shared", dtype=torch.float32, scaler=None, group_bytes=1000, **options):
         self.state = sst.HookState(compressor, mask=mask, seed=3, group_bytes=group_bytes, scaler=scaler)
@@ -33,19 +50,6 @@ class Run:
                 self.scaler.step(self.optimizer)
                 self.scaler.update()
         return self
-
-    def save(self, path):
-        torch.save({name: part.state_dict() for name, part in self.parts.items()}, path)
-        return self
-
-    def load(self, path):
-        saved = torch.load(path, weights_only=True)
-        for name, part in self.parts.items():
-            part.load_state_dict(saved[name])
-        return self
-
-    def parameters(self):
-        return torch.cat([parameter.detach().flatten() for parameter in self.model.parameters()])
 
     def memory(self):
         return self.state.state_dict()["memory"]

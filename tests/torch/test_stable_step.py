@@ -14,6 +14,7 @@ from stablestep.errors import InvalidInput
 from stablestep.torch import rule
 from tests.torch.group import together
 from tests.torch.models import arrived, batch, loss, perceptron, wrapped
+from tests.torch.runs import Saved
 
 LR, G, X = 0.5, 3.0, 2.0  # then 1/(1 + Ĝ) is 1/4
 
@@ -161,8 +162,8 @@ def test_an_optimizer_of_another_model_is_noticed_once(recwarn):
     assert len(recwarn.list) == 1
 
 
-class Run:
-    """A training run that can be saved and resumed."""
+class Run(Saved):
+    """A training run with a schedule."""
 
     def __init__(self, compressor, mask, make=lambda p: SGD(p, lr=0.1, momentum=0.9), chosen=None, **options):
         self.state = sst.HookState(compressor, mask=mask, seed=3, group_bytes=1000)
@@ -178,19 +179,6 @@ class Run:
             self.optimizer.step()
             self.schedule.step()
         return self
-
-    def save(self, path):
-        torch.save({name: part.state_dict() for name, part in self.parts.items()}, path)
-        return self
-
-    def load(self, path):
-        saved = torch.load(path, weights_only=True)
-        for name, part in self.parts.items():
-            part.load_state_dict(saved[name])
-        return self
-
-    def parameters(self):
-        return torch.cat([parameter.detach().flatten() for parameter in self.model.parameters()])
 
 
 RESUMED = [

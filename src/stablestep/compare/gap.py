@@ -1,13 +1,13 @@
 """The gap between the optimizer and a model, split into Monte Carlo, integration and model error."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from stablestep.described import describe
 from stablestep.errors import instance, listed, nearest, positive, require, whole
-from stablestep.later import Later
+from stablestep.later import xarray as xr
 from stablestep.progress import Watched, watched
 from stablestep.record import provenance, recorded
 from stablestep.schedule import Schedule
@@ -17,11 +17,6 @@ from stablestep.sde.model import KINDS
 from stablestep.sde.signum import is_signum
 from stablestep.setup import Setup
 from stablestep.simulate import simulate
-
-if TYPE_CHECKING:
-    import xarray as xr
-else:
-    xr = Later("xarray")
 
 _Z = 1.96  # half width of a 95 % interval in standard errors
 _KINDS = tuple(kind for kind in KINDS if kind != "principal")

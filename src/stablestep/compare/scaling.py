@@ -3,18 +3,12 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
 
 from stablestep.errors import positive, require, shown
-from stablestep.later import Later
-
-if TYPE_CHECKING:
-    import xarray as xr
-else:
-    xr = Later("xarray")
+from stablestep.later import xarray as xr
 
 Floats = Float[np.ndarray, " n"]
 

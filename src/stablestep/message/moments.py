@@ -1,21 +1,15 @@
 """The exact moments of a method on a quadratic, step by step: no sampling, no leading order."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
 
 from stablestep.errors import InvalidInput, flag, instance, numbers, positive, require, shown, whole
-from stablestep.later import Later
+from stablestep.later import xarray as xr
 from stablestep.message.edges import edges, require_bowl, stationary
 from stablestep.message.recursion import Linear, Moments, linear, recursion
 from stablestep.setup import Setup
-
-if TYPE_CHECKING:
-    import xarray as xr
-else:
-    xr = Later("xarray")
 
 MOST = 2**27  # numbers that a result may hold
 LARGEST = 256  # coordinates of a Hessian that is not diagonal, up to which the stationary state is looked for

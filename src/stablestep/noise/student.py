@@ -1,7 +1,6 @@
 """Student-t: the distribution function of the papers' sign theory, and a tail probability fast enough for simulation."""
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -9,13 +8,8 @@ import numpy as np
 from jaxtyping import Array, Float
 from numpy.polynomial import chebyshev
 
-from stablestep.later import Later
+from stablestep.later import special
 from stablestep.stream import fast_log, horner
-
-if TYPE_CHECKING:
-    from scipy import special
-else:
-    special = Later("scipy.special")
 
 _RESOLVED = 1e-13  # tails below this are never drawn: a word has 32 bits
 

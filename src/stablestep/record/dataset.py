@@ -4,18 +4,12 @@ import datetime
 import platform
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Int
 
-from stablestep.later import Later
+from stablestep.later import xarray as xr
 from stablestep.record.engine import Paths
-
-if TYPE_CHECKING:
-    import xarray as xr
-else:
-    xr = Later("xarray")
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 NAMES = (  # of what a result holds already

@@ -1,7 +1,5 @@
 """Exact sampling of the linear models: Ornstein-Uhlenbeck on quadratics with additive noise."""
 
-from typing import TYPE_CHECKING
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -10,7 +8,7 @@ from jaxtyping import Array, Float
 
 from stablestep.compressor import Identity
 from stablestep.errors import require
-from stablestep.later import Later
+from stablestep.later import linalg
 from stablestep.noise import Gaussian
 from stablestep.problem import Quadratic
 from stablestep.record import Paths, cast
@@ -18,11 +16,6 @@ from stablestep.schedule import Constant
 from stablestep.sde.continuous import Continuous
 from stablestep.sde.normalized import DirectionLaw
 from stablestep.sde.underdamped import Underdamped
-
-if TYPE_CHECKING:
-    from scipy import linalg
-else:
-    linalg = Later("scipy.linalg")
 
 _UNKNOWN = (
     "an exact solution is known for a Quadratic problem, Identity compression, Gaussian noise with sigma1 = 0, a constant step and "

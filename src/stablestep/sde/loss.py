@@ -1,13 +1,11 @@
 """The loss as a process of its own (P A.4): its drift and volatility, driven by the model's own Brownian motion."""
 
-from typing import TYPE_CHECKING
-
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from stablestep.errors import FORMS, instance, one_of, require
-from stablestep.later import Later
+from stablestep.later import xarray as xr
 from stablestep.method import Process
 from stablestep.problem import Problem
 from stablestep.record import ball_radius, cast, monte_carlo, recorded, start, working_dtype
@@ -15,11 +13,6 @@ from stablestep.sde.check import require_start, steps_of
 from stablestep.sde.continuous import Continuous
 from stablestep.sde.model import Model
 from stablestep.stream import Family
-
-if TYPE_CHECKING:
-    import xarray as xr
-else:
-    xr = Later("xarray")
 
 
 class Joint(Process):

@@ -2,7 +2,6 @@
 
 import math
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import equinox as eqx
 import jax
@@ -14,17 +13,12 @@ from numpy.polynomial import chebyshev
 
 from stablestep.compressor import Identity
 from stablestep.errors import require
-from stablestep.later import Later
+from stablestep.later import special
 from stablestep.message import law
 from stablestep.message.group import GroupLaw
 from stablestep.message.law import Law
 from stablestep.noise import Gaussian, Noise
 from stablestep.setup import Setup
-
-if TYPE_CHECKING:
-    from scipy import special
-else:
-    special = Later("scipy.special")
 
 Scalar = Float[Array, ""]
 Vector = Float[Array, " d"]

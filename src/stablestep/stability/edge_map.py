@@ -4,13 +4,12 @@ import math
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from os import PathLike
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
 
 from stablestep.errors import InvalidInput, Numbers, instance, listed, nearest, require, shown, whole
-from stablestep.later import Later
+from stablestep.later import xarray as xr
 from stablestep.progress import Watched, watched
 from stablestep.setup import Setup
 from stablestep.stability.critical import METHODS
@@ -18,11 +17,6 @@ from stablestep.stability.members import Runner
 from stablestep.stability.rollouts import precision
 from stablestep.stability.start_point import BLOWN, StartPoint, checked_blown, edge_of, start_point
 from stablestep.sweep import sweep
-
-if TYPE_CHECKING:
-    import xarray as xr
-else:
-    xr = Later("xarray")
 
 LINES = ("theorem", "coordinate-wise", "loss-model")
 

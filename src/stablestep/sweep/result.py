@@ -7,18 +7,13 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
 
 from stablestep.errors import InvalidInput, is_number, shown
-from stablestep.later import Later
-
-if TYPE_CHECKING:
-    import xarray as xr
-else:
-    xr = Later("xarray")
+from stablestep.later import xarray as xr
 
 VALUE = "value"  # a number that has no name
 FAILED = "failed"  # the frame of a point that was refused
