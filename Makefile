@@ -46,13 +46,13 @@ bench: $(VENV)/.measured ## measure the speed against NumPy, PyTorch, plain JAX,
 link: $(VENV)/.developed ## measure training steps over slow links (network namespaces and tc)
 	@$(VENV)/bin/python -m benchmarks.link
 
-frontier: $(VENV)/.developed ## bytes until a training is as good as tuned AdamW, ours and others (QUICK=1: ten minutes); refreshes docs/frontier.*
+frontier: $(VENV)/.developed ## bytes until a training is as good as tuned AdamW, ours and others (long; QUICK=1: two tasks, few entrants); refreshes docs/frontier.*
 	@$(VENV)/bin/python -m benchmarks.frontier $(QUICK_FLAG)
 
-edges: $(VENV)/.developed ## sweep small trainings, fit the probe's table, score all predictors (about an hour; goes on where it was stopped)
+edges: $(VENV)/.developed ## sweep small trainings, fit the probe's table, score all predictors (long; goes on where it was stopped)
 	@$(VENV)/bin/python -m benchmarks.edges
 
-hostile: $(VENV)/.measured ## hostile training runs, with the governor and with what others do (about an hour; goes on where it was stopped)
+hostile: $(VENV)/.measured ## hostile training runs, with the governor and with what others do (long; goes on where it was stopped)
 	@$(VENV)/bin/python -m benchmarks.hostile
 
 wheel: $(VENV)/.developed ## build dist/*.whl and install it into an environment of its own

@@ -30,7 +30,7 @@ console = Console(width=None if sys.stdout.isatty() else 140)
 
 @app.command(help=__doc__)
 def main(
-    quick: Annotated[bool, typer.Option("--quick", help="Two tasks, few entrants, three seeds: ten minutes.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Two tasks, few entrants, three seeds.")] = False,
     only: Annotated[list[str] | None, typer.Option(help="A task or an entrant; may be repeated.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Groups of four workers at a time; one keeps two cores busy.")] = 1,
     store: Annotated[Path, typer.Option(help="Runs that are not repeated.")] = RUNS,

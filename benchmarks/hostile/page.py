@@ -17,8 +17,7 @@ nothing is wrong: what counts is its share of that run's fall of the loss (mean 
 above its first loss, or nowhere.
 
 “Nothing” makes finite steps only, as all designs do. Clipping is to 1, of the mean message; the rates are not tuned again for it.
-LocalNorms has the η0 that gives the tuned step at the tuned run's mean norm. Prodigy replaces the optimizer. The probe's governor
-asks `sst.probe` where an alarm or the sign test speaks within 50 steps; what that costs is below."""
+LocalNorms has the η0 that gives the tuned step at the tuned run's mean norm. Prodigy replaces the optimizer."""
 
 
 CROSSED = (
@@ -101,7 +100,8 @@ def _probes(found: dict[str, Any]) -> str:
         "hot ≤ 10 within 3 %",
         "if these count as steps of the 250",
     )
-    return "## What the probe costs\n\n" + _table(header, rows) if rows else ""
+    words = "The probe's governor asks `sst.probe` where an alarm or the sign test speaks within 50 steps."
+    return f"## What the probe costs\n\n{words}\n\n{_table(header, rows)}" if rows else ""
 
 
 def _real(real: dict[str, Any] | None) -> str:
