@@ -278,4 +278,6 @@ def test_an_unknown_name_is_refused():
 def test_a_row_of_the_markdown_table():
     rows = [score.score("digits", "fp16", 480, found(REFERENCES * 0.9, each=10), found(REFERENCES))]
     assert table.markdown(["digits"], rows).splitlines()[-1] == f"| {ENTRANTS['fp16'].title} | {table.brief(rows[0])} |"
+    lost = score.score("digits", "fp16", 480, found([np.inf, *REFERENCES[1:]]), found(REFERENCES))
+    assert table.brief(lost).startswith("missed: a seed diverged (")
     assert dense.REFERENCE in ENTRANTS and Run(0.1, 0, 1).steps == 1 and dist.is_available()

@@ -12,7 +12,7 @@ from benchmarks.frontier.score import MARGIN, Score, profile
 from stablestep.plot import CATEGORIES, panels
 
 # As many as there are colours; the table has all.
-PICTURED = ("adamw", "powersgd-2", "low-rank-2", "demo", "local-int8", "local-q2", "local-q2-muon")
+PICTURED = ("adamw", "powersgd-2", "demo", "local-int8", "local-q2", "local-q2-muon", "local-q2-muon-mean")
 MEGA = 1e6
 HIGHEST = 1.6  # times the target
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 
@@ -39,7 +40,7 @@ def cells(one: Score) -> list[str]:
         mega,
         fewer,
         crossing,
-        f"{one.gap:+.1%}",
+        gap(one),
         f"{one.p:.2g}",
         one.verdict,
     ]
@@ -57,8 +58,13 @@ def markdown(tasks: Sequence[str], scores: Sequence[Score]) -> str:
 def brief(one: Score) -> str:
     """A cell of the Markdown table; a target that only the mean met has a question mark."""
     if one.verdict == "missed":
-        return f"missed: {one.gap:+.1%} ({one.fewer:.3g}x)"
+        return f"missed: {gap(one)} ({one.fewer:.3g}x)"
     return f"{one.fewer:.3g}x, {one.stretch:.2f} T" + ("" if one.verdict == "met" else " ?")
+
+
+def gap(one: Score) -> str:
+    """The final loss above the reference's."""
+    return f"{one.gap:+.1%}" if math.isfinite(one.gap) else "a seed diverged"
 
 
 def as_csv(scores: Sequence[Score]) -> str:

@@ -10,10 +10,10 @@ from stablestep.torch import rule
 SPARSE = RandK(fraction=0.05)
 
 METHODS = (
-    Method("fp32, AdamW", 0.008, hooked(Identity())),
-    Method("EF-TopK 1 %, AdamW", 0.004, hooked(ErrorFeedback(TopK(fraction=0.01)))),
-    Method("local AdamW, 2 bit", 0.008, local()),
-    Method("RandK 5 %, SGD", 0.4, hooked(SPARSE, sgd)),
+    Method("fp32, AdamW", 0.032, hooked(Identity())),
+    Method("EF-TopK 1 %, AdamW", 0.016, hooked(ErrorFeedback(TopK(fraction=0.01)))),
+    Method("local AdamW, 2 bit", 0.016, local()),
+    Method("RandK 5 %, SGD", 0.05, hooked(SPARSE, sgd)),
     Method("RandK 5 %, SGD, normalized", 0.4, hooked(SPARSE, sgd, rule.LocalNorms)),
 )
 

@@ -5,12 +5,13 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import StrMethodFormatter
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from stablestep.plot import CATEGORIES, panels
+from stablestep.looks import CATEGORIES, plain, plain_ticks
+from stablestep.plot import TWO_DECADES, panels
 
 HEADROOM = 2.0  # a diverging loss is followed up to this many times that of the start
 MEGA = 1e6
@@ -36,7 +37,7 @@ def _cells(method: dict[str, Any]) -> list[str]:
         method["name"],
         f"{method['lr']:g}",
         str(method["curve"]["step"][-1] + 1),
-        "diverged" if method["diverged"] else f"{method['final_loss']:.3f}",
+        "diverged" if method["diverged"] else f"{method['final_loss']:.3g}",
         "–" if method["diverged"] else f"{method['held_out']['accuracy']:.1%}",
         f"{method['bytes_sent'] / MEGA:.3g}",
         f"{method['skipped']:.0f}",
@@ -55,7 +56,7 @@ def figure(record: dict[str, Any]) -> Figure:
     by_step.set(xlabel="step", ylabel="training loss")
     by_bytes.set(xlabel="MB sent by each worker", xscale="log")
     by_bytes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    by_bytes.legend(frameon=False)
+    picture.legend(*by_bytes.get_legend_handles_labels(), loc="outside right upper", frameon=False)
     picture.suptitle(_title(record))
     for ax in (by_step, by_bytes):
         _loss_axis(ax, ceiling)
@@ -81,7 +82,6 @@ def _line(ax: Axes, x: np.ndarray, loss: np.ndarray, ceiling: float, label: str,
 def _loss_axis(ax: Axes, ceiling: float) -> None:
     ax.set_yscale("log")
     ax.set_ylim(top=ceiling)
-    ax.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 3, 5)))
-    ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    ax.yaxis.set_minor_formatter(NullFormatter())
-    ax.grid(alpha=0.25, lw=0.6)
+    if ceiling < TWO_DECADES * ax.get_ylim()[0]:
+        plain_ticks(ax.yaxis)
+    plain(ax)

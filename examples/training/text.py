@@ -12,8 +12,8 @@ SPARSE = RandK(fraction=0.05)
 METHODS = (
     Method("fp32, AdamW", 0.016, hooked(Identity())),
     Method("EF-TopK 1 %, AdamW", 0.008, hooked(ErrorFeedback(TopK(fraction=0.01)))),
-    Method("local Muon, 2 bit", 0.016, local(muon)),
-    Method("RandK 5 %, SGD", 0.3, hooked(SPARSE, sgd)),
+    Method("local Muon, 2 bit", 0.032, local(muon)),
+    Method("RandK 5 %, SGD", 0.075, hooked(SPARSE, sgd)),
     Method("RandK 5 %, SGD, normalized", 0.3, hooked(SPARSE, sgd, rule.LocalNorms)),
 )
 

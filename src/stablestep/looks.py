@@ -5,6 +5,8 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 # Okabe and Ito's palette without its yellow, which is too light for a line on white.
 CATEGORIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -61,3 +63,20 @@ def _beside(ax: Axes, alone: bool, **settings: Any) -> Axes:
     place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "borderaxespad": 0.0}
     ax.legend(handles, labels, fontsize=8, labelspacing=0.25, frameon=False, ncols=columns, **place, **settings)
     return ax
+
+
+def plain_ticks(axis: Axis) -> None:
+    """Numbers such as 0.5 and 20 on a logarithmic axis, at 1, 2 and 5 times the powers of ten."""
+    if axis.get_scale() == "log":
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.set_minor_formatter(NullFormatter())
+
+
+def percent(fraction: float) -> str:
+    """A fraction in words.
+
+    >>> percent(0.0432), percent(1.0)
+    ('4.3 %', '100 %')
+    """
+    return f"{100 * fraction:.{0 if fraction in (0, 1) else 2 if fraction < 0.0095 else 1}f} %"

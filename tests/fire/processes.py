@@ -62,7 +62,7 @@ def until(condition, what):
 
 def assert_nothing_left(session):
     """No process of the session is alive after a moment."""
-    until(lambda: not of_session(session), f"the end of {[one.cmdline() for one in of_session(session)]}")
+    until(lambda: not of_session(session), f"the end of {[one.pid for one in of_session(session)]}")
 
 
 def interrupted(process, after):

@@ -11,7 +11,7 @@ import xarray as xr
 import stablestep as ss
 from stablestep.sweep import NotFinished
 from tests.fire.processes import assert_nothing_left, moments, of_session, started, until
-from tests.fire.sweeping import GRID, SECONDS, swept
+from tests.fire.sweeping import CELLS, GRID, SECONDS, swept
 from tests.sweep.work import SETUP, slow
 
 SWEEP = "tests.fire.sweeping"
@@ -37,42 +37,65 @@ def assert_resumes(store, before, undisturbed):
     assert not list(store.glob("cells/*/.*")), "no draft is left"
 
 
-@pytest.mark.parametrize("kind", ["serial", "processes"])
-def test_the_process_is_killed(kind, tmp_path, undisturbed, seed):
-    """After some points, and after a random while more."""
-    for wait, least in zip(moments(seed, 2, 0.0, 0.2), (1, 8)):
-        with started("-m", SWEEP, tmp_path, kind) as process:
-            until(
-                lambda least=least: len(cells(tmp_path)) >= least or process.poll() is not None, "a point is finished"
-            )
-            with pytest.raises(Exception, match="timed out"):
-                process.wait(wait)
-            process.kill()
-            process.wait()
-            assert_nothing_left(process.pid)
-        there = cells(tmp_path)
-        assert least <= len(there) < 40
-        loaded = ss.sweep.load(tmp_path)
+def test_one_store_outlives_five_kills(tmp_path, undisturbed, seed):
+    """Of the process, twice with workers of its own; of a worker; of a cluster's scheduler: each after more points and a random while."""
+    pytest.importorskip("distributed")
+    store = tmp_path / "store"
+    kills = (kill_the_process, kill_the_process, kill_a_worker, kill_the_scheduler, kill_the_process)
+    kinds = ("serial", "processes", "", "", "processes")
+    for number, (kill, kind, wait) in enumerate(zip(kills, kinds, moments(seed, len(kills), 0.0, 0.05))):
+        before, least = cells(store), max(1, number * CELLS // 6)
+        kill(store, kind, least, wait)
+        there = cells(store)
+        assert least <= len(there) < CELLS and there.items() >= before.items()
+        loaded = ss.sweep.load(store)
         assert loaded.attrs["finished"] == int((~loaded.value.isnull()).sum()) == len(there)
-    assert_resumes(tmp_path, cells(tmp_path), undisturbed)
+    assert_resumes(store, cells(store), undisturbed)
 
 
-def test_a_worker_is_killed(tmp_path, undisturbed):
+def kill_the_process(store, kind, least, wait):
+    """And nothing of it is left."""
+    with started("-m", SWEEP, store, kind) as process:
+        until(lambda: len(cells(store)) >= least or process.poll() is not None, "some points are finished")
+        with pytest.raises(Exception, match="timed out"):
+            process.wait(wait)
+        process.kill()
+        process.wait()
+        assert_nothing_left(process.pid)
+
+
+def kill_a_worker(store, _kind, least, _wait):
+    """The sweep says so, and so does the next one with this executor."""
     with ss.sweep.processes(2) as executor:
         victim = next(iter(executor._processes or {}))
 
         def kill(done):
-            if done > 0.2 and psutil.pid_exists(victim):
+            if done * CELLS >= least and psutil.pid_exists(victim):
                 os.kill(victim, signal.SIGKILL)
 
-        with pytest.raises(
-            NotFinished, match=r"the executor lost its workers \(BrokenProcessPool\); [0-9]+ of 40 points are kept"
-        ):
-            ss.sweep(**CALL, store=tmp_path, executor=executor, progress=kill)
+        lost = rf"the executor lost its workers \(BrokenProcessPool\); [0-9]+ of {CELLS} points are kept"
+        with pytest.raises(NotFinished, match=lost):
+            ss.sweep(**CALL, store=store, executor=executor, progress=kill)
         with pytest.raises(NotFinished, match="lost its workers"):
-            swept(tmp_path, executor)
-    assert 8 <= len(cells(tmp_path)) < 40
-    assert_resumes(tmp_path, cells(tmp_path), undisturbed)
+            swept(store, executor)
+
+
+def kill_the_scheduler(store, _kind, least, _wait):
+    """Of a cluster with one worker."""
+    where = ("--scheduler-file", store.parent / "where", "--no-dashboard")
+    with started("-m", "distributed.cli.dask_scheduler", "--port", "0", *where, cwd=store.parent) as head:
+        until(where[1].exists, "the scheduler listens")
+        worker = ("-m", "distributed.cli.dask_worker", *where, "--no-nanny", "--nthreads", "1")
+        with (
+            started(*worker, cwd=store.parent) as hand,
+            started("-m", SWEEP, store, "dask", address(where[1])) as process,
+        ):
+            until(lambda: len(cells(store)) >= least or process.poll() is not None, "some points are finished")
+            head.kill()
+            _, error = process.communicate(timeout=100)
+            assert process.returncode == 1 and "NotFinished: the executor lost its workers" in error, error
+            hand.kill()
+    assert not of_session(process.pid)
 
 
 def test_ctrl_c(tmp_path, undisturbed):
@@ -84,7 +107,7 @@ def test_ctrl_c(tmp_path, undisturbed):
 
     with pytest.raises(KeyboardInterrupt):
         ss.sweep(**CALL, store=tmp_path, progress=interrupt)
-    assert len(cells(tmp_path)) == 21
+    assert len(cells(tmp_path)) == CELLS // 2 + 1
     assert_resumes(tmp_path, cells(tmp_path), undisturbed)
 
 
@@ -106,43 +129,6 @@ def test_a_clock_that_jumps(tmp_path, undisturbed, monkeypatch):
     assert ss.sweep(slow, SETUP, half, store=tmp_path, seconds=SECONDS).value.identical(
         undisturbed.value.isel(count=[0, 1])
     )
-
-
-def test_the_scheduler_of_a_cluster_is_killed(tmp_path, undisturbed):
-    pytest.importorskip("distributed")
-    scheduler = (
-        "-m",
-        "distributed.cli.dask_scheduler",
-        "--port",
-        "0",
-        "--no-dashboard",
-        "--scheduler-file",
-        tmp_path / "where",
-    )
-    store = tmp_path / "store"
-    with started(*scheduler, cwd=tmp_path) as head:
-        until((tmp_path / "where").exists, "the scheduler listens")
-        worker = (
-            "-m",
-            "distributed.cli.dask_worker",
-            "--scheduler-file",
-            tmp_path / "where",
-            "--no-dashboard",
-            "--no-nanny",
-            "--nthreads",
-            "1",
-        )
-        with (
-            started(*worker, cwd=tmp_path) as hand,
-            started("-m", SWEEP, store, "dask", address(tmp_path / "where")) as process,
-        ):
-            until(lambda: len(cells(store)) >= 4 or process.poll() is not None, "some points are finished")
-            head.kill()
-            _, error = process.communicate(timeout=100)
-            assert process.returncode == 1 and "NotFinished: the executor lost its workers" in error, error
-            hand.kill()
-    assert 4 <= len(cells(store)) < 40 and not of_session(process.pid)
-    assert_resumes(store, cells(store), undisturbed)
 
 
 def address(file):

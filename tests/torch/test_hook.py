@@ -281,6 +281,10 @@ def settings_that_differ_between_workers_are_refused(rank, workers, folder):
     for name, state in states.items():
         with pytest.raises(InvalidInput, match=f"the workers differ: {name} is .* on worker 0, but .* on worker 1"):
             sst.register(wrapped(perceptron()), state)
+    model = wrapped(perceptron())
+    model.register_comm_hook(sst.HookState(c.RandK(k=1), seed=rank), sst.hook)  # which asks nobody
+    with pytest.raises(InvalidInput, match="the workers differ: seed is 0 on worker 0, but 1 on worker 1"):
+        loss(model, batch(rank, 0)).backward()
 
 
 def a_resumed_state_must_fit(rank, workers, folder):

@@ -1,5 +1,6 @@
 """The step rule around real optimizers: what the scalar scales, schedulers, GradScaler, bad gradients, and resuming."""
 
+import copy
 import math
 import warnings
 
@@ -150,6 +151,21 @@ def test_bad_input():
         sst.StableStep(inner, c.Identity(), rule=rule.Constant())
     with pytest.raises(InvalidInput, match="must be a torch optimizer"):
         sst.StableStep([x], state, rule=rule.Constant())
+
+
+def test_a_step_that_goes_past_the_rule_is_refused():
+    x, state = torch.tensor([X], dtype=torch.float64, requires_grad=True), sst.HookState(c.Identity())
+    chained = sst.ChainedOptimizer(SGD([x], lr=LR))
+    for inner in (SGD([x], lr=LR), chained):
+        optimizer = copy.deepcopy(sst.StableStep(inner, state, rule=rule.Constant()))
+        (parameter,) = optimizer.param_groups[0]["params"]
+        parameter.grad = torch.tensor([G], dtype=torch.float64)
+        with pytest.raises(InvalidInput, match=r"the (SGD|ChainedOptimizer) inside .* call step\(\) of the StableStep"):
+            optimizer.inner.step()
+        assert float(parameter.detach()) == X
+        arrived(optimizer.hook_state, G)
+        optimizer.step()
+        assert float(parameter.detach()) < X
 
 
 def test_an_optimizer_of_another_model_is_noticed_once(recwarn):

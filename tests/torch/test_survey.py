@@ -192,6 +192,8 @@ def test_nothing_of_yours_changes(tmp_path):
         ({"link": 3.0}, "link is 3"),
         ({"compressor": compressor.RandK(k=7)}, "k is 7"),
         ({"loss": lambda model, batch: (model(batch[0]) * 0).sum()}, "gradient at the start is 0"),
+        ({"loss": lambda model: model}, r"loss\(model, batch\) failed: .* takes 1 positional"),
+        ({"loss": lambda model, batch: model(batch[0])}, r"loss gave a tensor of shape \(.*one number"),
         ({"seed": -1}, "seed is -1"),
         ({"model": nn.Linear(3, 1, dtype=torch.complex64)}, "parameters are complex"),
     ],

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from stablestep.errors import InvalidInput
-from stablestep.message.linear import dense
+from stablestep.message.linear import dense, traced
 from stablestep.noise import Noise
 from stablestep.problem import Problem, Quadratic
 
@@ -40,7 +40,7 @@ def landscape(problem: Problem) -> Landscape:
         return Landscape(np.asarray(problem.matrix, float), np.zeros(problem.dim), 0.0)
     probes = np.random.default_rng(0).normal(size=(len(SIZES), problem.dim)) * np.array(SIZES)[:, None]
     with jax.enable_x64(True), np.errstate(all="ignore"):
-        found = _read(problem, jnp.asarray(probes))
+        found = _read(traced(problem), jnp.asarray(probes))
     value, slope, hessian, gradients = (np.asarray(part, float) for part in found)
     wanted = slope + probes @ hessian
     error = np.linalg.norm(gradients - wanted, axis=1)
@@ -88,7 +88,7 @@ def spread(noise: Noise, problem: Problem) -> Spread:
     rng = np.random.default_rng(0)
     probes = [np.zeros(dim), np.ones(dim), np.linspace(1, 2, dim), *rng.normal(size=(2, dim))]
     with jax.enable_x64(True):
-        found = _covariances(noise, problem, rng.normal(size=(len(probes), dim)), probes)
+        found = _covariances(traced(noise), traced(problem), rng.normal(size=(len(probes), dim)), probes)
     additive, even, uneven, *others = (np.asarray(part, float) for part in found)
     relative, own = _parts(_diagonal(even - additive), _diagonal(uneven - additive), probes[2])
     result = Spread(additive, relative, own)

@@ -1,6 +1,7 @@
 """A compressor whose message is linear in the gradient and in what is remembered, given one mask: its numbers, read off its own `send`."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import TypeVar
 
 import equinox as eqx
 import jax
@@ -16,6 +17,7 @@ from stablestep.server import Server
 
 Vector = Float[np.ndarray, " d"]
 Square = Float[np.ndarray, "a a"]
+Part = TypeVar("Part")
 
 
 class Scale(Compressor):
@@ -52,7 +54,7 @@ def with_leaf(compressor: Compressor, inside: Compressor) -> Compressor:
     """The same wrappers around another compressor."""
     if not isinstance(compressor, Wrapper):
         return inside
-    return replace(compressor, inner=with_leaf(compressor.inner, inside))
+    return eqx.tree_at(lambda one: one.inner, compressor, with_leaf(compressor.inner, inside))
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def agent(compressor: Compressor, step: float) -> Agent:
     [[0.75, 0.25], [0.75, 0.25]]
     """
     with jax.enable_x64(True):
-        start, *pairs = (np.asarray(part, float) for part in _read(compressor, jnp.asarray(step, float)))
+        start, *pairs = (np.asarray(part, float) for part in _read(traced(compressor), jnp.asarray(step, float)))
     passages = [Passage(dropped, *_factors(kept - dropped)) for dropped, kept in pairs]
     return Agent(start, passages[0], passages[-1])
 
@@ -113,7 +115,7 @@ def require_linear(compressor: Compressor) -> None:
     probes = np.random.default_rng(0).normal(size=(len(found.start) + 1, 5))
     numbers = np.array([1.0, -0.7])
     with jax.enable_x64(True):
-        answers = _answers(compressor, numbers, probes)
+        answers = _answers(traced(compressor), numbers, probes)
     for number, answer in zip(numbers, answers, strict=True):
         if not np.allclose(answer, found.first.mean(number) @ probes, rtol=1e-9, atol=1e-9):
             raise not_closed(compressor)
@@ -186,7 +188,7 @@ def weights(compressor: Compressor, dim: int) -> tuple[float, np.ndarray]:
     inside = leaf(compressor)
     probe = np.random.default_rng(0).normal(size=dim)
     with jax.enable_x64(True):
-        found, other = (np.asarray(part, float) for part in _covariances(inside, probe))
+        found, other = (np.asarray(part, float) for part in _covariances(traced(inside), probe))
     scaled = found * (probe**2 if found.ndim == 1 else np.outer(probe, probe))
     if found.shape != other.shape or not np.allclose(other, scaled, rtol=1e-9, atol=1e-9 * np.max(np.abs(other))):
         raise not_closed(compressor)
@@ -196,6 +198,11 @@ def weights(compressor: Compressor, dim: int) -> tuple[float, np.ndarray]:
 @eqx.filter_jit
 def _covariances(inside: Compressor, probe):
     return [dense(inside.covariance(each, None)) for each in (jnp.ones_like(probe), jnp.asarray(probe))]
+
+
+def traced(part: Part) -> Part:
+    """The part with its numbers as arrays, so that other values compile nothing anew; whole ones, which may be sizes, stay."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, float) if isinstance(leaf, float) else leaf, part)
 
 
 def dense(operator: lx.AbstractLinearOperator) -> Array:
@@ -216,7 +223,7 @@ def turning(server: Server) -> Square:
     with jax.enable_x64(True):
         count = 1 + len(_numbers(server.memory(jnp.zeros(1))))
         probes = np.random.default_rng(0).normal(size=(count, 5))
-        found, answer = (np.asarray(part, float) for part in _turned(server, (np.eye(count), probes)))
+        found, answer = (np.asarray(part, float) for part in _turned(traced(server), (np.eye(count), probes)))
     linear = np.allclose(answer, found @ probes, rtol=1e-9, atol=1e-9)
     require(
         linear,

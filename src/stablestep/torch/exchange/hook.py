@@ -6,7 +6,6 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from stablestep.errors import InvalidInput, instance, require
-from stablestep.torch.exchange.agreement import agree
 from stablestep.torch.exchange.backward import Bucket
 from stablestep.torch.exchange.sharded import register_sharded
 from stablestep.torch.exchange.state import HookState
@@ -19,8 +18,8 @@ def hook(state: HookState, bucket: Bucket) -> torch.futures.Future[torch.Tensor]
     accumulated gradients is sent), `static_graph`, `find_unused_parameters` and GradScaler.
 
     Raises:
-        InvalidInput: if `state` is not a `HookState`, gradients are sparse or complex, k is larger than a tensor, or a resumed state
-            belongs to other parameters.
+        InvalidInput: if `state` is not a `HookState` or differs between workers, gradients are sparse or complex, k is larger than a
+            tensor, or a resumed state belongs to other parameters.
         RuntimeError: if a worker is gone.
     """
     require(
@@ -102,10 +101,8 @@ def register(
         state.settings.codec_for(parameter)
     state.run.roster.check(trained, ddp._module_parameters)
     state.run.process_group = ddp.process_group
-    state.run.join()
-    agree(state.of_all(), state.run.workers, state.run.process_group)
+    state.join()
     ddp.register_comm_hook(state, hook)
-    state.registered = True
     return state
 
 

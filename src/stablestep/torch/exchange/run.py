@@ -18,14 +18,11 @@ class Run:
     def __init__(self, process_group: dist.ProcessGroup | None):
         self.process_group = process_group
         self.workers = self.rank = 0
-        self.shards, self.shard = (
-            1,
-            0,
-        )  # how many parts of the model one worker's gradient is spread over, and which is here
+        # How many parts of the model one worker's gradient is spread over, and which is here.
+        self.shards, self.shard = 1, 0
         self.roster, self.meter, self.memories, self.earlier = Roster(), Meter(), Memories(), Earlier()
-        self.groups: list[
-            list[torch.Tensor]
-        ] = []  # of parameters that share a collective; known after the first backward
+        # Of parameters that share a collective; known after the first backward.
+        self.groups: list[list[torch.Tensor]] = []
 
     def seed(self, seed: int) -> int:
         """Of this worker's randomness, made of the run's: each shard of a model has its own."""

@@ -9,7 +9,6 @@ import torch.distributed as dist
 
 from stablestep.errors import InvalidInput, require, shown
 from stablestep.torch.exchange import norms
-from stablestep.torch.exchange.agreement import agree
 from stablestep.torch.exchange.encode import Encoder
 from stablestep.torch.exchange.group import network, send
 from stablestep.torch.exchange.matrix import seconds
@@ -168,9 +167,8 @@ class Sharding:
         backward = self.backward
         if backward is None or backward.broke_off(unit, task):
             backward = self.backward = self._begun()
-        if (
-            task >= 0 and task not in backward.tasks
-        ):  # a reentrant checkpoint has one of its own inside that of the backward
+        # A reentrant checkpoint has a task of its own inside that of the backward.
+        if task >= 0 and task not in backward.tasks:
             backward.tasks.add(task)
             torch.autograd.Variable._execution_engine.queue_callback(self._over)
         backward.add(unit, flat, task)
@@ -212,8 +210,7 @@ def register_sharded(model: torch.nn.Module, state: HookState, replicas: dist.Pr
     state.run.roster.check(order, order)
     state.run.process_group = replicas
     state.run.shards, state.run.shard = dist.get_world_size(shards), dist.get_rank(shards)
-    state.run.join()
-    agree(state.of_all(), state.run.workers, replicas)
+    state.join()
     sharding = Sharding(state, shards, units, order)
     for unit in units:
         unit.group.modules[0].set_all_reduce_hook(sharding.hook_of(unit))

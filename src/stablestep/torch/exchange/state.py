@@ -9,6 +9,7 @@ import torch.distributed as dist
 
 from stablestep.compressor import Compressor
 from stablestep.errors import instance, is_number, require, shown
+from stablestep.torch.exchange.agreement import agree
 from stablestep.torch.exchange.backward import Backward, Bucket, Future
 from stablestep.torch.exchange.memories import require_own, require_sizes
 from stablestep.torch.exchange.meter import COUNTERS, Arrival
@@ -101,9 +102,24 @@ class HookState:
         """A bucket of gradients, which its future gives back as mean messages."""
         self.copied = False
         if self._backward is None or self._backward.is_over(bucket):
-            self.run.join()
+            self._meet()
             self._backward = Backward(self.settings, self.run, self.scale)
         return self._backward.add(bucket)
+
+    def _meet(self) -> None:
+        """The others, before the first exchange: torch's own `register_comm_hook` asks nobody."""
+        if not self.registered:
+            self.join()
+
+    def join(self) -> None:
+        """Look at the process group, and whether all workers were told the same; a collective.
+
+        Raises:
+            InvalidInput: if they were not, or a restored memory is that of another worker.
+        """
+        self.run.join()
+        agree(self.of_all(), self.run.workers, self.run.process_group)
+        self.registered = True
 
     @property
     def scale(self) -> float:

@@ -43,7 +43,7 @@ class StableStep(Optimizer):
 
     Raises:
         InvalidInput: if an argument is of the wrong kind; in `step`, if no gradient went through the hook since the last step, too many
-            steps were skipped, or a GradScaler is used that the hook does not know.
+            steps were skipped, or a GradScaler is used that the hook does not know; in the inner optimizer's own `step`.
     """
 
     def __init__(self, optimizer: Optimizer, state: HookState, rule: Rule, max_consecutive_skips: int | None = 20):
@@ -74,6 +74,7 @@ class StableStep(Optimizer):
     def _begin(self, attributes: dict[str, Any]) -> None:
         # Without Optimizer.__init__, which would copy the groups: this only makes the tables of hooks.
         super().__setstate__(attributes)
+        self.inner.register_step_pre_hook(self._refuse_others)
         self._used, self._warn_at, self._moves = self.hook_state.serial, 1, False
         self.hook_state.run.memories.reversible = True
         self._note()
@@ -120,6 +121,14 @@ class StableStep(Optimizer):
             self.inner.step()
         self.rule.moved(seen)
         return loss
+
+    def _refuse_others(self, inner: Optimizer, *_: Any) -> None:
+        """Before every step of the inner optimizer, which only this one may make."""
+        require(
+            _caller(StableStep) is not None or self._only_makes_state(),
+            f"step() of the {type(inner).__name__} inside StableStep was called, which knows neither the rule nor of steps to skip; "
+            "call step() of the StableStep.",
+        )
 
     def _only_makes_state(self) -> bool:
         """Whether this is no step of a training: a checkpoint makes one without gradient and rate, so that the state has its tensors."""

@@ -128,7 +128,12 @@ class Landscape:
         return (sides[0] - sides[1]) / (2 * reach)
 
     def _check(self) -> None:
-        loss = self.loss(self.model, self.pool[0])
+        try:
+            loss = self.loss(self.model, self.pool[0])
+        except TypeError as error:
+            raise InvalidInput(
+                f"loss(model, batch) failed: {error}; it gets the model and one batch, and gives the mean loss over it."
+            ) from error
         require(
             isinstance(loss, Tensor) and loss.numel() == 1,
             f"loss gave {_described(loss)}, but must give a tensor with one number: the mean over the batch.",
