@@ -60,6 +60,8 @@ BAD = {
     "labels mixed": (lambda: Logistic([[1.0]] * 3, [-1, 0, 1]), "map the two classes"),
     "label count": (lambda: Logistic(ROWS, [1]), r"labels have shape \(1,\), but must be 2, one for each row"),
     "features 1-d": (lambda: Logistic([1.0, 2.0], [1, -1]), r"features have shape \(2,\), but must be a non-empty"),
+    "features huge": (lambda: Logistic([[1e300]], [1]), r"data reach 1e\+300, but at most 1e\+70 is allowed"),
+    "intensities huge": (lambda: PhaseRetrieval([[1.0]], [1e300]), r"data reach 1e\+300, .* measure them in another"),
     "features nan": (lambda: Logistic([[1.0], [NAN]], [1, -1]), r"nan at index \(1, 0\)"),
     "features text": (
         lambda: Logistic([["a"]], [1]),

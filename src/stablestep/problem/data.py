@@ -21,9 +21,11 @@ from stablestep.problem.base import (
     require_norm,
 )
 
+LARGEST = 1e70  # whose fourth powers a float holds, and sums of many
+
 
 def _require_data(name: str, features: np.ndarray, what: str, targets: np.ndarray) -> None:
-    """Raise unless features [n, d] and targets [n] are finite and agree in length."""
+    """Raise unless features [n, d] and targets [n] are finite, agree in length and leave room for powers."""
     require(
         features.ndim == 2 and features.size > 0,
         f"{name}: the features have shape {features.shape}, but must be a non-empty (n, d) array with one row per datum.",
@@ -34,6 +36,12 @@ def _require_data(name: str, features: np.ndarray, what: str, targets: np.ndarra
     )
     require_finite(name, "the array of features", features)
     require_finite(name, f"the array of {what}", targets)
+    largest = max(np.max(np.abs(features)), np.max(np.abs(targets)))
+    require(
+        largest <= LARGEST,
+        f"{name}: the data reach {largest:.3g}, but at most {LARGEST:g} is allowed, since curvatures are made of powers of them; "
+        "measure them in another unit.",
+    )
 
 
 def _signs(labels: Numbers) -> np.ndarray:
