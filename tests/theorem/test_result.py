@@ -54,6 +54,15 @@ def test_the_gradient_norm_bound_inverts_the_measure(name):
         assert float(result(name).measure(c, 0.0, **options)) == 0
 
 
+@pytest.mark.parametrize("name", PAPERS)
+def test_the_normalized_step_is_the_limit_at_every_norm(name):
+    c, variants = usable(name)
+    for options in variants:
+        offset, slope = result(name).normalization(c, 0.5, **options)
+        for norm in (0.0, 0.3, 4.0):
+            assert 1 / (offset + slope * norm) == pytest.approx(step_limit(name, c, norm, 0.5, **options), rel=1e-9)
+
+
 def applicable(name, generator, count=3):
     omega, relative = name not in ("B.1", "B.2"), name not in ("B.3", "B.5")
     return random_constants(generator, count, omega, relative)
