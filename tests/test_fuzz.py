@@ -208,6 +208,7 @@ def run(spec, kinds):
     attempt("run", lambda: simulate(spec.setup, schedule=spec.schedule, **options))
 
 
+@pytest.mark.timeout(max(300, EXAMPLES // 20))
 @pytest.mark.parametrize("part", range(PARTS))
 def test_random_specs(part, path, quickly_compiled):
     kinds = set()
