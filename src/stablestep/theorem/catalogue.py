@@ -1,6 +1,5 @@
 """The list of results, found by listing this folder: a file that holds a RESULT is one."""
 
-import re
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
@@ -19,13 +18,9 @@ def results() -> tuple[Result, ...]:
     """
     room = import_module(__name__.rpartition(".")[0])
     modules = [import_module(f"{room.__name__}.{found.name}") for found in iter_modules(room.__path__)]
-    return tuple(sorted((module.RESULT for module in modules if hasattr(module, "RESULT")), key=_order))
-
-
-def _order(result: Result) -> list[tuple[bool, int, str]]:
-    """Main text before appendix, and numbers as numbers: B.9 before B.10."""
-    parts = [part for part in re.split(r"(\d+)", result.name) if part]
-    return [(not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]
+    return tuple(
+        sorted((module.RESULT for module in modules if hasattr(module, "RESULT")), key=lambda found: found.name)
+    )
 
 
 def result(name: str) -> Result:
