@@ -98,16 +98,21 @@ class Runs:
 
 
 def _key(cell: Cell) -> dict:
-    kind = "nothing" if cell.design == "nothing" else "Governor" if cell.design.startswith("Governor") else "other"
-    return {**asdict(cell), "torch": torch.__version__, "code": _code(kind)}
+    return {**asdict(cell), "torch": torch.__version__, "code": _code(_kind(cell.design))}
+
+
+def _kind(design: str) -> str:
+    if not design.startswith("Governor"):
+        return "nothing" if design == "nothing" else "other"
+    return "probe" if "probe" in design else "Governor"
 
 
 @cache
 def _code(kind: str) -> str:
     """A digest of the code that makes a run; of the library that is the rule, since what else it uses has tests of its own."""
     modules = [faults, messages, optimizers, runs, trainings]
-    modules += {"nothing": [], "other": [designs, rule], "Governor": [probed]}[kind]
+    modules += {"nothing": [], "other": [designs, rule], "Governor": [], "probe": [probed]}[kind]
     files = [Path(inspect.getfile(module)) for module in modules]
-    files += sorted(_GOVERNOR.glob("*.py")) if kind == "Governor" else []
+    files += sorted(_GOVERNOR.glob("*.py")) if kind in ("Governor", "probe") else []
     text = "\n".join(ast.dump(ast.parse(file.read_text(encoding="utf-8"))) for file in files)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -3,7 +3,7 @@
 import torch
 
 import stablestep.torch as sst
-from benchmarks.hostile.faults import HEALTHY, STEPS
+from benchmarks.hostile.faults import HEALTHY
 from benchmarks.hostile.messages import randk
 from benchmarks.hostile.run import Batches, Task
 from benchmarks.hostile.trainings import WORKERS
@@ -11,6 +11,7 @@ from stablestep.compressor import Identity
 from stablestep.torch.step.rule import Governor
 
 POOL = 64  # steps' batches that a probe may use
+HORIZON = 100  # of the probe: shorter than the run, which pays for it with steps
 
 
 def probed(task: Task, budget: str) -> Governor:
@@ -26,7 +27,7 @@ def probed(task: Task, budget: str) -> Governor:
             compressor=randk(task.omega) if task.omega else Identity(),
             mask="own",
             optimizer=lambda parameters: task.make(parameters, task.rate),
-            horizon=STEPS,
+            horizon=HORIZON,
             budget=budget,
             seed=task.seed,
         )
