@@ -152,6 +152,19 @@ class Setup(Described):
         return sum(group.count * group.compressor.bits(self.dim, group.shared) for group in self.groups)
 
     @property
+    def masks(self) -> int | None:
+        """How many masks there are at a time, if each serves as many agents; None where some serve more than others.
+
+        >>> from stablestep.problem import Quartic
+        >>> [Setup(Quartic(2), Agents(4, mask=mask), Agents(4, mask=mask)).masks for mask in ("own", "shared", "common")]
+        [8, 2, 1]
+        """
+        if self.common:
+            return 1
+        served = {group.count if group.shared else 1 for group in self.groups}
+        return self.count // served.pop() if len(served) == 1 else None
+
+    @property
     def memory(self) -> str | None:
         """What makes the direction more than the mean message of the present point: the server or a compressor by name, or None."""
         if not self.server.plain:

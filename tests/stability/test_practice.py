@@ -10,7 +10,7 @@ from stablestep.noise import Gaussian, StudentT
 from stablestep.problem import Quadratic, Quartic
 from stablestep.server import HeavyBall, Majority, Plain
 from stablestep.setup import Agents, Setup
-from stablestep.stability import advise
+from stablestep.stability import advise, critical_step
 from stablestep.stability.practice import signum_factor
 
 LINE = Quadratic([1.0])
@@ -67,6 +67,16 @@ def test_masks_in_feedback_with_noise_that_grows(n, s, feedback, ef21):
     """theory2 section 8.4, p = ¼."""
     for kind, h in ((ErrorFeedback, feedback), (EF21, ef21)):
         assert of(Agents(n, Gaussian(sigma1=math.sqrt(s)), kind(masks(0.25)))).low == pytest.approx(h, abs=5e-11)
+
+
+@pytest.mark.parametrize("kind", [ErrorFeedback, EF21])
+@pytest.mark.parametrize("sigma1", [0.0, 0.7])
+@pytest.mark.parametrize(("groups", "count"), [(1, 4), (2, 2), (4, 1), (3, 2)])
+def test_masks_shared_in_each_of_several_groups(kind, sigma1, groups, count):
+    """As many masks as groups: exact moments know nothing of the formula."""
+    agents = [Agents(count, Gaussian(sigma1=sigma1), kind(masks(0.25)), mask="shared")] * groups
+    exact = critical_step(Setup(LINE, *agents), x0=1.0, method="moments").step
+    assert of(*agents).low == pytest.approx(exact, rel=1e-9)
 
 
 def test_plain_and_unscaled_curvature():

@@ -179,7 +179,7 @@ BAD = [
         of(Agents(1), Agents(1, problem=Quadratic([1.0, 1.0]))),
         r"not known; give dissimilarity=\(𝔅², ζ²\), which estimate.dissimilarity measures",
     ),
-    (of(Agents(1, None, BERNOULLI), Agents(1, None, BERNOULLI, mask="shared")), "mix mask"),
+    (of(Agents(1, None, BERNOULLI), Agents(2, None, BERNOULLI, mask="shared")), "mix mask"),
     (of(Agents(1, StudentT(1.0), Sign()), Agents(1, StudentT(3.0), Identity())), "mix signs and unbiased"),
     (of(Agents(1, StudentT(1.0), Sign()), Agents(1, StudentT(3.0), Sign())), r"nu = \[1\.0, 3\.0\].*same df"),
     (of(Agents(1, StudentT(1.0), Sign()), Agents(1, Gaussian(1.0), Sign())), r"nu = \[1\.0, inf\].*same df"),

@@ -25,6 +25,13 @@ def test_limits(threshold, limit, monotone):
     assert step_limit(NAME, Constants(L0=4, L1=0, dim=1, clip=threshold), epsilon=0.5) == pytest.approx(0.25)
 
 
+@pytest.mark.parametrize("curvature", [0.5, 1.0, 3.0])
+def test_without_growth_the_edge_is_that_of_descent(curvature):
+    c = Constants(L0=curvature, L1=0, dim=1, clip=2.0)
+    assert result(NAME).edge(c, None) == pytest.approx(2 / curvature)
+    assert result(NAME).edge(Constants(L0=0, L1=0, dim=1, clip=2.0), None) == np.inf
+
+
 def descent(gradient, x, eta, threshold, count=20000):
     norms = []
     for _ in range(count):

@@ -65,6 +65,7 @@ def test_weights_and_terms_by_hand():
     )
     assert density("discrete.sign", c, eta=h, steps=100) == pytest.approx(0.01)
     assert density("discrete.sign", c, steps=[h, h / 2]).sum() == pytest.approx(1)
+    assert density("discrete.sign", c, steps=[h]) == pytest.approx([1.0])
 
 
 def test_small_steps_are_those_of_the_sde():

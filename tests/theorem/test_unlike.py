@@ -170,3 +170,12 @@ def test_given_dissimilarity():
         with pytest.raises(InvalidInput, match=message) as caught:
             wrong()
         assert "\n" not in str(caught.value)
+
+
+def test_one_worker_in_a_group_shares_its_mask_with_nobody():
+    def of(mask):
+        groups = (Agents(1, None, RandomSparsification(1.0), problem, mask) for problem in (ONE, TWO))
+        return constants(Setup(None, *groups), L1=0.0, dissimilarity=(2.0, 5.0))
+
+    own, shared, common = map(of, ("own", "shared", "common"))
+    assert (shared.A, shared.B) == (own.A, own.B) == (2.0, 5.0) and (common.A, common.B) == (2.0, 0.0)

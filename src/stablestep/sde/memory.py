@@ -113,10 +113,9 @@ def _theta(setup: Setup, chain: Chain) -> float:
         return _momentum_theta(server.beta) if alone and not (server.nesterov and server.beta) else math.nan
     if chain.chance == 1 and len(chain.betas) < 2:
         return _momentum_theta(sum(chain.betas))
-    shared = {group.shared for group in setup.groups}
-    if chain.betas or setup.differs or (len(shared) > 1 and setup.count > 1):
+    p, count = chain.chance, setup.masks
+    if chain.betas or setup.differs or count is None:
         return math.nan
-    p, count = chain.chance, 1 if True in shared else setup.count
     return (count * p**2 + 4 * (1 - p)) / (count * p * (2 - p))
 
 

@@ -126,8 +126,9 @@ def _nesterov(at: Local) -> Practice:
 
 def _mask_feedback(at: Local) -> Practice:
     p, s, N = at.c.alpha or 1.0, at.c.dim * float(np.max(at.c.sigma1_sq)), at.c.agents
-    shared = all(group.shared for group in at.setup.groups)
-    n, own = (1, s / N) if shared else (N, s)
+    n = at.setup.masks
+    assert n is not None
+    own = s * n / N
     kind = type(at.setup.groups[0].compressor)
     above = DIVERGES + "; below it noise stays as without compression" * (kind is ErrorFeedback)
     top, middle = 2 * n * p * (2 - p), n * p**2 + 4 * (1 - p)
@@ -229,7 +230,8 @@ def _compressors(at: Local, kind: type) -> bool:
 
 
 def _masked(at: Local) -> bool:
-    return all(group.compressor.inner.linear for group in at.setup.groups)  # type: ignore[attr-defined]
+    linear = all(group.compressor.inner.linear for group in at.setup.groups)  # type: ignore[attr-defined]
+    return linear and at.setup.masks is not None
 
 
 def _remembers(*names: str | None) -> Callable[[Local], bool]:

@@ -13,7 +13,7 @@ from stablestep.errors import InvalidInput, at_least_zero, flag, instance, numbe
 from stablestep.problem import Problem
 from stablestep.problem.base import require_above_minimum
 from stablestep.server import HeavyBall
-from stablestep.setup import Setup
+from stablestep.setup import Agents, Setup
 from stablestep.theorem.apart import dissimilarity_of
 from stablestep.theorem.constants import EXAMPLE, Constants
 
@@ -148,7 +148,7 @@ def _clients(setup: Setup, given: tuple[float, float] | None) -> dict[str, Any]:
     split = [
         group
         for group in setup.groups
-        if group.mask == "shared" and group.count > 1 and not group.compressor.deterministic
+        if group.mask == "shared" and _share(group) and not group.compressor.deterministic
     ]
     require(
         not split,
@@ -223,12 +223,17 @@ def _variances(setup: Setup, normalized: bool) -> dict[str, Any]:
     return found | (_shape(setup) if normalized else {})
 
 
+def _share(group: Agents) -> bool:
+    """Whether one mask serves several agents; a "shared" one of a single agent is its own."""
+    return group.mask == "common" or (group.mask == "shared" and group.count > 1)
+
+
 def _messages(setup: Setup) -> dict[str, Any]:
     """d, N, and of messages that are no signs every agent's ω."""
     size = {"dim": setup.dim, "count": setup.count}
     if sends_signs(setup):
         return size
-    masks = {group.shared for group in setup.groups if not group.compressor.deterministic}
+    masks = {_share(group) for group in setup.groups if not group.compressor.deterministic}
     require(
         len(masks) <= 1, 'groups mix mask="own" and mask="shared", for which no theorem is stated; use one of them.'
     )
