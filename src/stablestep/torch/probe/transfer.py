@@ -61,6 +61,11 @@ class Plan:
         return "sign" if self.compressor.sends_signs else self.optimizer
 
     @property
+    def heavy(self) -> float:
+        """β, 0 without momentum."""
+        return 0.0 if self.optimizer == "sgd" else self.beta
+
+    @property
     def noise(self) -> float:
         """s: ω/N of own masks, ω of a shared one, 0 of biased messages and those with memory."""
         if not self.compressor.unbiased or isinstance(self.compressor, Wrapper):
@@ -110,20 +115,24 @@ def transfer(step: float, before: Plan, after: Plan) -> Edge:
 def _heavy(before: Plan, after: Plan) -> tuple[float, float]:
     """log of the law of momentum, from SGD to it, back, or from one β to another, and its spread."""
     pair = (before.family, after.family)
-    if pair[0] == pair[1] and (before.optimizer, before.beta) == (after.optimizer, after.beta) or set(pair) == {"sgd"}:
+    if (before.family, before.optimizer, before.heavy) == (after.family, after.optimizer, after.heavy):
         return 0.0, 0.0
     require(
         set(pair) <= {"sgd", "momentum"} and min(before.noise, after.noise) >= STRONG,
         f"no law leads from {_named(before)} to {_named(after)} here: only from SGD to momentum and back, and from one β of momentum to "
         "another, at a noise s = ω/N of at least 5; probe instead.",
     )
-    before_log, after_log = (math.log(HEAVY * (1 - plan.beta)) if plan.family == "momentum" else 0.0 for plan in (before, after))
-    return after_log - before_log, HEAVY_SPREAD * math.sqrt(pair.count("momentum"))
+    ratio = _log_of_law(after) - _log_of_law(before)
+    return ratio, HEAVY_SPREAD * math.sqrt(pair.count("momentum"))
+
+
+def _log_of_law(plan: Plan) -> float:
+    return math.log(HEAVY * (1 - plan.heavy)) if plan.heavy else 0.0
 
 
 def _named(plan: Plan) -> str:
-    signs = " of signs" if plan.family != plan.optimizer else ""
-    return f'"{plan.optimizer}"{signs}' + ("" if plan.optimizer == "sgd" else f" (β = {plan.beta:g})")
+    signs = " on signs" if plan.family != plan.optimizer else ""
+    return f'"{plan.optimizer}"{signs}' + (f" with β = {plan.beta:g}" if plan.heavy else "")
 
 
 def _other_messages(before: Plan, after: Plan) -> float:
