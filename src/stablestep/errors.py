@@ -71,7 +71,7 @@ def one_of(name: str, value: Any, options: Iterable[str]) -> str:
 
 
 def is_number(value: object) -> bool:
-    """Whether it is one real number that a float can hold: Python's, NumPy's, or an array or tensor of no dimension; not a bool, and not a text."""
+    """Whether it is one real number that a float can hold: Python's, NumPy's or an array or tensor of no dimension; no bool and no text."""
     return _is_real(value) and not (isinstance(value, Real) and _beyond_floats(value))
 
 
@@ -84,7 +84,7 @@ def _is_real(value: object) -> bool:
 def _kind(value: Any) -> str:
     """NumPy's letter for what an array holds; torch's types have none, and show it in an entry."""
     kind = getattr(getattr(value, "dtype", np.dtype(object)), "kind", None)
-    return kind or {int: "i", float: "f"}.get(type(value.item()), "O")
+    return kind or {int: "i", float: "f"}.get(type(getattr(value, "item", object)()), "O")
 
 
 def _beyond_floats(value: Real) -> bool:

@@ -111,7 +111,10 @@ def test_what_cannot_be_chained():
         ((muon, SGD(net.parameters(), lr=1.0)), "2 parameters are in more than one"),
         ((LBFGS(net.parameters()),), "LBFGS"),
         ((sst.ChainedOptimizer(muon), adamw), "give all optimizers to one"),
-        ((sst.StableStep(muon, sst.HookState(C.Identity()), sst.rule.Constant()), adamw), "make StableStep of the chain"),
+        (
+            (sst.StableStep(muon, sst.HookState(C.Identity()), sst.rule.Constant()), adamw),
+            "make StableStep of the chain",
+        ),
     ):
         with pytest.raises(InvalidInput, match=words):
             sst.ChainedOptimizer(*wrong)
@@ -128,7 +131,7 @@ def test_members_are_saved_and_loaded_with_the_chain(copied):
     train(net, 1, chain)
     if copied:
         net, chain = copy.deepcopy((net, chain))
-    with pytest.raises(InvalidInput, match="Muon is in a ChainedOptimizer.*save and load the chain"):
+    with pytest.raises(InvalidInput, match=r"Muon is in a ChainedOptimizer.*save and load the chain"):
         chain.optimizers[0].state_dict()
     with pytest.raises(InvalidInput, match="save and load the chain"):
         chain.optimizers[0].load_state_dict(alone)

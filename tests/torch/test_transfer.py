@@ -82,7 +82,9 @@ def test_another_kind_of_message_leaves_the_step_open():
     wide, narrow = (transfer(0.1, Plan(), Plan(one)) for one in (top, feedback))
     assert wide.step == pytest.approx(0.1) and width(wide) > 4 * width(narrow) > 4
     noise = transfer(0.1, Plan(SPARSE), Plan(top))
-    assert width(noise) > width(transfer(0.1, Plan(SPARSE), Plan(feedback))) > width(transfer(0.1, Plan(SPARSE), Plan()))
+    assert (
+        width(noise) > width(transfer(0.1, Plan(SPARSE), Plan(feedback))) > width(transfer(0.1, Plan(SPARSE), Plan()))
+    )
 
 
 def test_error_feedback_keeps_the_step_with_an_interval():
@@ -97,7 +99,10 @@ def test_error_feedback_keeps_the_step_with_an_interval():
         ((0.0, Plan(), Plan()), "step is 0"),
         ((0.1, "plain", Plan()), 'before is "plain"'),
         ((0.1, Plan(), None), "after is None"),
-        ((1e308, Plan(compressor.RandomSparsification(omega=1e12)), Plan()), "from a step of 1e.308 these plans lead beyond"),
+        (
+            (1e308, Plan(compressor.RandomSparsification(omega=1e12)), Plan()),
+            "from a step of 1e.308 these plans lead beyond",
+        ),
         ((1e-308, Plan(), Plan(compressor.RandomSparsification(omega=1e12))), "give a step that one would train with"),
     ],
 )

@@ -13,7 +13,9 @@ OPTIMIZERS = ("sgd", "momentum", "adam", "sign")
 MASKS = ("own", "shared")
 KEEPS, SHORTEST = 0.35, 0.15  # spread of log h where the step stays as it is by rule, and of the shortest way
 LOOSE = 0.9  # spread where one kind of message takes another's place: error feedback around Rand-k was off by up to 8
-UNMEASURED = 0.4  # spread for each log(1 + s) where the table has no noise: signs gained a power of 0.66 of it, Signum lost 0.1
+UNMEASURED = (
+    0.4  # spread for each log(1 + s) where the table has no noise: signs gained a power of 0.66 of it, Signum lost 0.1
+)
 STRONG = 5.0  # s from which the law of momentum holds
 HEAVY, HEAVY_SPREAD = 1.15, 0.25  # best step of momentum over (1 − β) times that of SGD, at strong noise
 OTHER_WORKERS = 0.2  # spread that another N adds

@@ -62,7 +62,7 @@ class ChainedOptimizer(Optimizer):
         for one in self.optimizers:
             one.register_state_dict_pre_hook(_refuse)
             one.register_load_state_dict_pre_hook(_refuse)
-        self.register_state_dict_pre_hook(ChainedOptimizer._check_shared)
+        self.register_state_dict_pre_hook(lambda _: self._check_shared())
         self._share()
 
     def _check_shared(self) -> None:
