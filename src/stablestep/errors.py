@@ -71,18 +71,20 @@ def one_of(name: str, value: Any, options: Iterable[str]) -> str:
 
 
 def is_number(value: object) -> bool:
-    """Whether it is one real number that a float can hold: Python's, NumPy's or an array of no dimension; not a bool, and not a text."""
+    """Whether it is one real number that a float can hold: Python's, NumPy's or an array or tensor of no dimension; no bool and no text."""
     return _is_real(value) and not (isinstance(value, Real) and _beyond_floats(value))
 
 
 def _is_real(value: object) -> bool:
     if isinstance(value, (bool, np.bool_, str, list, tuple, dict)):
         return False
-    return isinstance(value, Real) or (np.ndim(value) == 0 and _dtype(value).kind in "iuf")  # type: ignore[arg-type]
+    return isinstance(value, Real) or (np.ndim(value) == 0 and _kind(value) in "iuf")  # type: ignore[arg-type]
 
 
-def _dtype(value: Any) -> np.dtype:
-    return getattr(value, "dtype", np.dtype(object))
+def _kind(value: Any) -> str:
+    """NumPy's letter for what an array holds; torch's types have none, and show it in an entry."""
+    kind = getattr(getattr(value, "dtype", np.dtype(object)), "kind", None)
+    return kind or {int: "i", float: "f"}.get(type(getattr(value, "item", object)()), "O")
 
 
 def _beyond_floats(value: Real) -> bool:
@@ -164,7 +166,7 @@ def numbers(name: str, value: Any) -> np.ndarray:
         # Floats that NumPy does not know itself (bfloat16) have the kind "V".
         fits = given.dtype.kind in "iufV" or (given.dtype.kind == "O" and all(map(is_number, given.flat)))
         array = given.astype(np.float64) if fits else None
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last for a torch tensor that needs its gradient
         array = None
     if array is None:
         raise InvalidInput(f"{name} is {shown(value)}, but must be a number, or numbers in rows of equal length.")

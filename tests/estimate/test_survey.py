@@ -162,6 +162,7 @@ BAD = [
     ({"points": 5}, "points is 5, but must be a whole number of at least 6"),
     ({"clients": [0] * 16}, r"clients have \[16\] batches, but two clients or more"),
     ({"clients": [0] * 4 + [1] * 12}, r"clients have \[4, 12\] batches"),
+    ({"clients": 3}, "clients is 3, but must be a list"),
     ({"clients": [0, 1]}, "clients has 2 labels, but there are 16 batches"),
     ({"clients": [0, 1] * 8, "agents": 3}, "agents is 3, but must be a multiple of the 2 clients"),
     ({"compressor": 3}, "compressor is 3"),

@@ -6,6 +6,7 @@ import io
 import pytest
 import torch
 from torch import nn
+from torch.distributed.optim import ZeroRedundancyOptimizer
 from torch.optim import LBFGS, SGD, AdamW, Muon
 from torch.optim.lr_scheduler import StepLR
 
@@ -13,6 +14,7 @@ import stablestep.compressor as C
 import stablestep.torch as sst
 from stablestep.errors import InvalidInput
 from tests.torch.group import together
+from tests.torch.models import arrived
 
 
 def model():
@@ -108,11 +110,82 @@ def test_what_cannot_be_chained():
         ((muon, 3), "holds a int"),
         ((muon, SGD(net.parameters(), lr=1.0)), "2 parameters are in more than one"),
         ((LBFGS(net.parameters()),), "LBFGS"),
+        ((sst.ChainedOptimizer(muon), adamw), "give all optimizers to one"),
+        (
+            (sst.StableStep(muon, sst.HookState(C.Identity()), sst.rule.Constant()), adamw),
+            "make StableStep of the chain",
+        ),
     ):
         with pytest.raises(InvalidInput, match=words):
             sst.ChainedOptimizer(*wrong)
     with pytest.raises(InvalidInput, match="chain them again"):
         sst.ChainedOptimizer(muon, adamw).add_param_group({"params": [nn.Parameter(torch.zeros(1))]})
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_members_are_saved_and_loaded_with_the_chain(copied):
+    net = model()
+    muon, adamw = parts(net)
+    alone = muon.state_dict()
+    chain = sst.ChainedOptimizer(muon, adamw)
+    train(net, 1, chain)
+    if copied:
+        net, chain = copy.deepcopy((net, chain))
+    with pytest.raises(InvalidInput, match=r"Muon is in a ChainedOptimizer.*save and load the chain"):
+        chain.optimizers[0].state_dict()
+    with pytest.raises(InvalidInput, match="save and load the chain"):
+        chain.optimizers[0].load_state_dict(alone)
+    assert chain.optimizers[0].state is chain.state
+
+
+def test_a_chain_whose_members_went_elsewhere_says_so():
+    net = model()
+    muon, adamw = parts(net)
+    first = sst.ChainedOptimizer(muon, adamw)
+    again = sst.ChainedOptimizer(muon, adamw)
+    train(net, 1, again)
+    for use in (first.step, first.state_dict):
+        with pytest.raises(InvalidInput, match="chain them again"):
+            use()
+    adamw.add_param_group({"params": [nn.Parameter(torch.zeros(1))]})
+    with pytest.raises(InvalidInput, match="chain them again"):
+        again.state_dict()
+    assert len(sst.ChainedOptimizer(muon, adamw).state_dict()["param_groups"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (None, "state_dict is None"),
+        ({}, "lacks param_groups"),
+        ({"param_groups": [{}]}, "lacks state"),
+        ({"param_groups": [], "state": {}}, "must hold the groups"),
+        ({"param_groups": [{}], "state": {}}, "must hold the groups"),
+    ],
+)
+def test_a_state_that_is_none_is_refused(wrong, words):
+    chain = sst.ChainedOptimizer(*parts(model()))
+    stable = sst.StableStep(SGD(model().parameters(), lr=1.0), sst.HookState(C.Identity()), sst.rule.Constant())
+    for optimizer in (chain, stable):
+        with pytest.raises(InvalidInput, match=words):
+            optimizer.load_state_dict(wrong)
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_member_does_not_step_past_the_rule(copied):
+    net = model()
+    stable = sst.StableStep(sst.ChainedOptimizer(*parts(net)), sst.HookState(C.Identity()), sst.rule.Constant())
+    if copied:
+        net, stable = copy.deepcopy((net, stable))
+    for p in net.parameters():
+        p.grad = torch.ones_like(p)
+    for member in stable.inner.optimizers:
+        with pytest.raises(InvalidInput, match="inside StableStep was called"):
+            member.step()
+    arrived(stable.hook_state, 1.0)
+    before = [p.detach().clone() for p in net.parameters()]
+    stable.step()
+    assert not any(map(torch.equal, before, net.parameters()))
 
 
 def local_and_hooked(rank, workers, folder):
@@ -131,6 +204,8 @@ def local_and_hooked(rank, workers, folder):
     restored = sst.StableStep(sst.ChainedOptimizer(*parts(ddp.module)), state, sst.rule.Governor())
     restored.load_state_dict(stable.state_dict())
     assert len(restored.state) == 4
+    with pytest.raises(InvalidInput, match="state is on other workers"):
+        sst.ChainedOptimizer(ZeroRedundancyOptimizer(net.parameters(), SGD, lr=0.1))
 
 
 def test_local_steps_and_the_hook_take_a_chain():

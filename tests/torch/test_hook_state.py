@@ -165,7 +165,9 @@ def test_rule_arguments():
         lambda: rule.LossModel(3.0),
         lambda: rule.LossModel(torch.zeros, every=0),
         lambda: rule.LossModel(torch.zeros, epsilon=2.0),
+        lambda: rule.LossModel(torch.zeros, epsilon="a"),
         lambda: rule.LossModel(torch.zeros, memory=1.0),
+        lambda: rule.LossModel(torch.zeros, memory=None),
     ):
         with pytest.raises(InvalidInput):
             wrong()

@@ -11,12 +11,14 @@ from torch import nn
 import stablestep.torch as sst
 from stablestep import compressor
 from stablestep.errors import InvalidInput
+from stablestep.theorem import Constants
 from stablestep.torch import rule
 from stablestep.torch.exchange.settings import Settings
 from stablestep.torch.probe.trainer import Trainer, plain
 from stablestep.torch.survey.landscape import Landscape
 from stablestep.torch.survey.workers import Workers
 
+LIMIT = rule.StepLimit("4.2", Constants(L0=2, L1=1, dim=5, omega=0, count=2))
 TOP = compressor.ErrorFeedback(compressor.TopK(fraction=0.3))
 
 
@@ -222,6 +224,39 @@ def test_an_interrupted_probe_says_what_it_knows():
         sst.probe(linear(), loss, batches(), agents=2, horizon=100)
 
 
+def stable(parameters):
+    return sst.StableStep(torch.optim.SGD(parameters, lr=0.1), sst.HookState(compressor.Identity()), rule.Constant())
+
+
+@pytest.mark.parametrize("power", [-90, -27, 90])
+def test_a_loss_in_other_units_has_the_step_in_other_units(power):
+    """Up to the rounding of float32: nothing is compared with a constant."""
+
+    def found(unit):
+        torch.manual_seed(0)
+        return sst.probe(nn.Linear(4, 1), lambda m, b: unit * square(m, b), batches(), agents=2, horizon=40)
+
+    one, other = found(1.0), found(2.0**power)
+    assert other.step * 2.0**power == pytest.approx(one.step, rel=1e-4)
+    assert other.useful.low * 2.0**power == pytest.approx(one.useful.low, rel=1e-4)
+
+
+def test_a_number_may_be_a_tensor_of_no_dimension(advice):
+    assert sst.rule.Clip(torch.tensor(1.5)).threshold == 1.5
+    assert sst.transfer(torch.tensor(0.5), sst.Plan(), sst.Plan()).step == pytest.approx(0.5)
+    assert compressor.TopK(k=torch.tensor(2)).k == 2 and compressor.TopK(fraction=torch.tensor(0.5)).fraction == 0.5
+    assert sst.rule.Clip(torch.tensor(2.0, dtype=torch.bfloat16)).threshold == 2
+    for wrong in (torch.tensor(True), torch.tensor(1j), torch.ones(1), torch.tensor(math.nan)):
+        with pytest.raises(InvalidInput, match="threshold is tensor"):
+            sst.rule.Clip(wrong)
+
+
+def test_a_file_needs_a_name(advice):
+    for wrong in ("", ".", None, 3, "a\0b"):
+        with pytest.raises(InvalidInput, match=r"path is|cannot be written: embedded null"):
+            advice.save(wrong)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -239,7 +274,26 @@ def test_an_interrupted_probe_says_what_it_knows():
         ({"predictor": "theorem", "optimizer": torch.optim.AdamW}, "plain SGD without memory only"),
         ({"known": -1.0}, "known is -1"),
         ({"rule": 3}, "rule is 3"),
-        ({"loss": lambda m, b: square(m, b).detach() + 0 * square(m, b)}, "must go downhill"),
+        (
+            {"loss": lambda m, b: square(m, b).detach() + 0 * square(m, b)},
+            "the gradient at the start is 0; begin where",
+        ),
+        ({"optimizer": lambda p: torch.optim.SGD(p, lr=1.0, maximize=True)}, "slope of -.* must go downhill"),
+        (
+            {"loss": lambda m, b: 1e30 * square(m, b), "optimizer": torch.optim.Adam},
+            "first step of Adam is 0 or not finite.* other units",
+        ),
+        ({"loss": nn.MSELoss()}, "loss.* failed with AttributeError: .* it gets the model and one batch"),
+        (
+            {"optimizer": lambda p: torch.optim.SGD(linear().parameters(), lr=1.0)},
+            "2 of the optimizer's parameters are not those",
+        ),
+        ({"optimizer": stable}, "give the optimizer inside it, and its rule as rule="),
+        ({"rule": rule.LocalNorms(eta0=0.1)}, r"same at every learning rate.*give LocalNorms\(\)"),
+        ({"rule": LIMIT}, "with StepLimit there may be no edge"),
+        ({"known": 1e300}, "a step of .* is more than parameters in torch.float32 can be moved by"),
+        ({"known": 1e-300}, "known = 1e-300 may be far too small"),
+        ({"predictor": ["ramp"]}, r"no predictor \['ramp'\]"),
         ({"compressor": compressor.RandK(k=7)}, "k is 7"),
     ],
 )

@@ -187,13 +187,19 @@ def test_nothing_of_yours_changes(tmp_path):
     ("options", "message"),
     [
         ({"predictor": "lossmodel"}, 'no predictor "lossmodel". Did you mean "loss-model"'),
+        ({"predictor": 3}, "no predictor 3"),
+        ({"predictor": ["theorem"]}, r"no predictor \['theorem'\]"),
         ({"points": 3}, "points is 3"),
+        ({"agents": 10**9}, "batches has 8 of them .* 1000000000 workers need 62500000"),
         ({"lr": -1.0}, "lr is -1"),
         ({"link": 3.0}, "link is 3"),
+        ({"link": "2"}, 'link is "2"'),
         ({"compressor": compressor.RandK(k=7)}, "k is 7"),
         ({"loss": lambda model, batch: (model(batch[0]) * 0).sum()}, "gradient at the start is 0"),
-        ({"loss": lambda model: model}, r"loss\(model, batch\) failed: .* takes 1 positional"),
+        ({"loss": lambda model: model}, r"loss\(model, batch\) failed with TypeError: .* takes 1 positional"),
         ({"loss": lambda model, batch: model(batch[0])}, r"loss gave a tensor of shape \(.*one number"),
+        ({"loss": nn.MSELoss()}, r"loss\(model, batch\) failed with AttributeError: .*as in lambda model, batch"),
+        ({"loss": lambda model, batch: {}["loss"]}, r"loss\(model, batch\) failed with KeyError"),
         ({"seed": -1}, "seed is -1"),
         ({"model": nn.Linear(3, 1, dtype=torch.complex64)}, "parameters are complex"),
     ],
@@ -203,6 +209,20 @@ def test_bad_input(options, message):
     with pytest.raises(InvalidInput, match=message) as caught:
         sst.survey(**arguments)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("unit", [2.0**-90, 2.0**60, 2.0**90])
+def test_a_loss_in_other_units_has_steps_in_other_units(unit):
+    """Squares of its gradients are beyond what float32 holds, but not the steps."""
+
+    def found(unit):
+        torch.manual_seed(0)
+        return sst.survey(nn.Linear(3, 1), lambda model, batch: unit * square(model, batch), batches(16), points=6)
+
+    one, other = found(1.0), found(unit)
+    for limit, alike in zip(one.limits, other.limits):
+        assert alike.constant.step * unit == pytest.approx(limit.constant.step, rel=1e-3)
+    assert other.smoothness.L0.value / unit == pytest.approx(one.smoothness.L0.value, rel=1e-3)
 
 
 def test_sparse_gradients_are_refused():
@@ -230,5 +250,5 @@ def test_a_gradient_that_is_not_finite_is_named():
     def broken(model, batch):
         return square(model, batch) if model.weight.abs().sum() == 0 else square(model, batch) * math.nan
 
-    with pytest.raises(InvalidInput, match="not finite"):
+    with pytest.raises(InvalidInput, match=r"not finite.*; give the loss in other units"):
         sst.survey(linear(), broken, batches(8), predictor="theorem")

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from stablestep.errors import InvalidInput, require, shown
+from stablestep.errors import InvalidInput, listed, require, shown
 from stablestep.problem import FiniteSum
 
 Vector = Float[Array, " d"]
@@ -89,7 +89,7 @@ def _parts(clients: Sequence | None, count: int) -> list[list[int]]:
     """The batches of each client."""
     if clients is None:
         return [list(range(count))]
-    labels = list(clients)
+    labels = listed("clients", clients, "first")
     require(
         len(labels) == count,
         f"clients has {len(labels)} labels, but there are {count} batches; give the client of each.",

@@ -108,7 +108,7 @@ class ProbeAdvice:
         Raises:
             InvalidInput: if the file cannot be written.
         """
-        return written(Path(path), json.dumps(self.to_dict(), indent=1, ensure_ascii=False).encode())
+        return written(path, json.dumps(self.to_dict(), indent=1, ensure_ascii=False).encode())
 
     def __rich__(self) -> Group:
         shown = Table(title=f"{self.family}, {self.horizon} steps, s = {self.noise:.3g}", title_justify="left")

@@ -63,6 +63,9 @@ def ramp(trainer: Trainer, question: Question) -> Prediction:
         if question.known is not None:
             search.known = {name: read.prior(name, question.known, noise) for name in ("useful", "blow_up")}
             start = search.known["useful"].centre - KNOWN_BELOW
+            search.endless = f"known = {question.known:g} may be far too small, so leave it out"
+        elif trainer.rule is not None:
+            search.endless = f"with {type(trainer.rule).__name__} there may be no edge, so choose the learning rate by the loss's fall"
         search.ramp(trainer.losses, start)
         search.narrow(trainer.losses, question.budget, lambda: trainer.spent)
     except KeyboardInterrupt:

@@ -72,7 +72,7 @@ def probe(
     ('bracketed', True)
     """
     question = Question(_budget(budget, horizon), None if known is None else positive("known", known))
-    if predictor not in PREDICTORS:
+    if not isinstance(predictor, str) or predictor not in PREDICTORS:
         raise InvalidInput(f"there is no predictor {shown(predictor)}. {nearest(str(predictor), PREDICTORS)}")
     settings = Settings(Identity() if compressor is None else compressor, mask, seed, vote, min_numel)
     begun = time.perf_counter()

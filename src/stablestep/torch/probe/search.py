@@ -43,6 +43,7 @@ class Search:
         row: of the table.
         horizon, noise, workers: T, s and N.
         known: guesses of edges that come from elsewhere.
+        endless: what to do where no step of the ramp is too large.
     """
 
     row: Row
@@ -50,6 +51,7 @@ class Search:
     noise: float
     workers: int
     known: dict[str, Guess] = field(default_factory=dict)
+    endless: str = "this loss has no edge, so choose the step by its fall"
     trials: list[Trial] = field(default_factory=list)
     beliefs: dict[str, Belief] = field(default_factory=dict)
     best: float = math.nan
@@ -66,9 +68,7 @@ class Search:
             if len(ramp.losses) > EARLY * max(1.0, self.horizon / 100):
                 break
         if not ramp.fired:
-            raise NoEdge(
-                f"no step up to {math.exp(ramp.stop):.3g} raised the loss; this loss has no edge, so choose the step by its fall."
-            )
+            raise NoEdge(f"no step up to {math.exp(ramp.stop):.3g} raised the loss; {self.endless}.")
         self.believe(ramp)
         return ramp
 

@@ -1,7 +1,7 @@
 """A torch optimizer whose learning rates are scaled by a rule, for one step at a time."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -12,6 +12,7 @@ from stablestep.errors import InvalidInput, instance, require, whole
 from stablestep.torch.exchange.meter import Arrival
 from stablestep.torch.exchange.state import HookState
 from stablestep.torch.step.base import Rule, Seen, warn
+from stablestep.torch.step.chained import ChainedOptimizer, saved
 
 _KEY = "stablestep"
 _KEPT = ("inner", "hook_state", "rule", "max_consecutive_skips", "initial_lr", "_first", "defaults")
@@ -74,7 +75,9 @@ class StableStep(Optimizer):
     def _begin(self, attributes: dict[str, Any]) -> None:
         # Without Optimizer.__init__, which would copy the groups: this only makes the tables of hooks.
         super().__setstate__(attributes)
-        self.inner.register_step_pre_hook(self._refuse_others)
+        members = self.inner.optimizers if isinstance(self.inner, ChainedOptimizer) else ()
+        for one in (self.inner, *members):
+            one.register_step_pre_hook(self._refuse_others)
         self._used, self._warn_at, self._moves = self.hook_state.serial, 1, False
         self.hook_state.run.memories.reversible = True
         self._note()
@@ -241,11 +244,10 @@ class StableStep(Optimizer):
         Raises:
             InvalidInput: if it is none of an optimizer, or was saved with another rule.
         """
-        state_dict = dict(instance("state_dict", state_dict, Mapping, "optimizer.state_dict()"))
+        state_dict = saved(state_dict)
         for hook in self._optimizer_load_state_dict_pre_hooks.values():
             changed = hook(self, state_dict)
             state_dict = state_dict if changed is None else changed
-        require("param_groups" in state_dict, "the saved state lacks param_groups; it is not one of an optimizer.")
         own = state_dict["param_groups"][0].get(_KEY)
         self._check_rule(own)
         self.inner.load_state_dict(state_dict)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.distributed as dist
 
-from stablestep.errors import positive, require, shown, whole
+from stablestep.errors import is_number, positive, require, shown, whole
 from stablestep.theorem import Constants
 from stablestep.theorem import result as find_result
 from stablestep.torch.step.base import Rule, Seen, warn
@@ -144,9 +144,15 @@ class LossModel(Rule):
 
     def __init__(self, loss: Callable[[], Tensor], every: int = 10, epsilon: float = 0.5, memory: float = 0.9):
         require(callable(loss), f"loss is {shown(loss)}, but must be a function without arguments that gives the loss.")
-        require(0 < epsilon <= 1, f"epsilon is {shown(epsilon)}, but must be above 0 and at most 1.")
-        require(0 <= memory < 1, f"memory is {shown(memory)}, but must be at least 0 and below 1.")
-        self.loss, self.every, self.epsilon, self.memory = loss, whole("every", every), epsilon, memory
+        require(
+            is_number(epsilon) and 0 < float(epsilon) <= 1,
+            f"epsilon is {shown(epsilon)}, but must be above 0 and at most 1.",
+        )
+        require(
+            is_number(memory) and 0 <= float(memory) < 1,
+            f"memory is {shown(memory)}, but must be at least 0 and below 1.",
+        )
+        self.loss, self.every, self.epsilon, self.memory = loss, whole("every", every), float(epsilon), float(memory)
         self.steps, self.slope, self.curvature = 0, 0.0, 0.0
 
     def factor(self, seen):

@@ -3,13 +3,14 @@
 import io
 import json
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console, Group
 
 from stablestep.claim import plain
-from stablestep.errors import InvalidInput
+from stablestep.errors import InvalidInput, require, shown
 from stablestep.estimate import AffineVariance, Estimate, Smoothness, Tail
 from stablestep.files import write_files
 from stablestep.stability.start_point import CriticalStep
@@ -160,7 +161,7 @@ class SurveyReport:
         Raises:
             InvalidInput: if the file cannot be written.
         """
-        return written(Path(path), json.dumps(self.to_dict(), indent=1, ensure_ascii=False).encode())
+        return written(path, json.dumps(self.to_dict(), indent=1, ensure_ascii=False).encode())
 
     def plot(self, path: Path | str) -> Path:
         """Draw curvature against gradient norm with the fitted line, noise against gradient norm, and the tail, into a png, svg or pdf.
@@ -168,7 +169,7 @@ class SurveyReport:
         Raises:
             InvalidInput: if the file cannot be written.
         """
-        path, buffer = Path(path), io.BytesIO()
+        path, buffer = place(path), io.BytesIO()
         kind = path.suffix.lstrip(".").lower() or "png"
         drawn = picture.draw(self)
         if kind not in drawn.canvas.get_supported_filetypes():
@@ -200,14 +201,23 @@ def _vars(found: CriticalStep | None) -> dict[str, Any] | None:
     return None if found is None else vars(found)
 
 
-def written(path: Path, content: bytes) -> Path:
+def place(path: Any) -> Path:
+    """`path`, which must name a file."""
+    require(isinstance(path, (str, PathLike)), f"path is {shown(path)}, but must name a file.")
+    require(Path(path).name, f"path is {shown(str(path))}, but must name a file, such as found.json.")
+    return Path(path)
+
+
+def written(path: Path | str, content: bytes) -> Path:
     """Write a file whole.
 
     Raises:
         InvalidInput: if it cannot be written.
     """
+    path = place(path)
     try:
         write_files({path: content})
-    except OSError as error:
-        raise InvalidInput(f'"{path}" cannot be written: {error.strerror}. Choose a folder that exists.') from error
+    except (OSError, ValueError) as error:  # the second for a name with a 0 in it
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise InvalidInput(f"{shown(str(path))} cannot be written: {reason}. Choose a folder that exists.") from error
     return path

@@ -130,9 +130,11 @@ class Landscape:
     def _check(self) -> None:
         try:
             loss = self.loss(self.model, self.pool[0])
-        except TypeError as error:
+        except Exception as error:  # whatever a user's code may raise
+            words = " ".join(str(error).split())
             raise InvalidInput(
-                f"loss(model, batch) failed: {error}; it gets the model and one batch, and gives the mean loss over it."
+                f"loss(model, batch) failed with {type(error).__name__}: {words}; it gets the model and one batch, as in "
+                "lambda model, batch: mse_loss(model(batch[0]), batch[1]), and gives the mean loss over it."
             ) from error
         require(
             isinstance(loss, Tensor) and loss.numel() == 1,

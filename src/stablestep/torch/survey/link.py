@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from stablestep.errors import require, shown
+from stablestep.errors import is_number, require, shown
 from stablestep.torch.exchange.parameter import sent
 from stablestep.torch.survey.workers import Workers
 from stablestep.torch.wire.bits import as_bytes
@@ -95,9 +95,11 @@ def measured_rate(workers: Workers) -> float | None:
     return 8 * 2 * (count - 1) / count * gradient.numel() * gradient.element_size() / float(seconds)
 
 
-def checked_rate(rate: float | None) -> None:
-    """Raise unless a link can have this rate."""
-    require(rate is None or 1e3 <= rate < 1e15, f"link is {shown(rate)}, but must be a rate in bit/s, such as 1e9.")
+def checked_rate(rate: Any) -> float | None:
+    """`rate`, if a link can have it."""
+    fits = rate is None or (is_number(rate) and 1e3 <= float(rate) < 1e15)
+    require(fits, f"link is {shown(rate)}, but must be a rate in bit/s, such as 1e9.")
+    return None if rate is None else float(rate)
 
 
 def _coding(channel: Channel, piece: Tensor) -> tuple[float, float]:

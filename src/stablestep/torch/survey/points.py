@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 
 from stablestep.stability.start_point import CriticalStep
-from stablestep.torch.survey.predictors import loss_model
+from stablestep.torch.survey.predictors import length, loss_model
 from stablestep.torch.survey.workers import Workers
 from stablestep.torch.wire.codec import squared_norm
 
@@ -164,18 +164,18 @@ def _curvature(
 ) -> tuple[float, float, Tensor]:
     """‖∇²f‖ by power iteration, uᵀ∇²f u along the gradient, and the vector, on a few batches of the pool."""
     batches = [workers.batch(_BENT, index, number) for number in range(4)]
-    direction = mean / mean.norm().clamp(min=torch.finfo(mean.dtype).tiny)
+    direction = mean / max(length(mean), torch.finfo(mean.dtype).tiny)
     # From a vector that is no eigenvector of a symmetric model, such as one between equal units.
     tilt = torch.randn(workers.landscape.dim, generator=torch.Generator().manual_seed(index)).to(mean)
     vector = (direction if vector is None else vector) + 0.1 * tilt / tilt.norm()
     size = 0.0
     for _ in range(iterations):
-        bent = workers.landscape.curvature(batches, vector / vector.norm())
-        size = float(bent.norm())
+        bent = workers.landscape.curvature(batches, vector / length(vector))
+        size = length(bent)
         if size == 0 or not math.isfinite(size):
             break
         vector = bent
-    return size, float(direction @ workers.landscape.curvature(batches, direction)), vector / vector.norm()
+    return size, float(direction @ workers.landscape.curvature(batches, direction)), vector / length(vector)
 
 
 def _descend(workers: Workers, index: int, curvature: float) -> None:

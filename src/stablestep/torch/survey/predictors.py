@@ -28,13 +28,20 @@ def loss_model(workers: Workers, index: int, mean: Tensor, slope: float | None, 
     for number in range(messages):
         message = workers.drawn_message(_MODEL, index, number)
         batches = [workers.batch(_SLOPE, index, number, extra) for extra in range(2)]
-        slopes.append(float(mean @ message) if slope is None else slope)
-        bent.append(float(message @ workers.landscape.curvature(batches, message)))
+        size = length(message)
+        along = message / max(size, torch.finfo(message.dtype).tiny)
+        slopes.append(float(mean.double() @ message.double()) if slope is None else slope)
+        bent.append(size**2 * float(along @ workers.landscape.curvature(batches, along)))
     return _ratio(np.array(slopes), np.array(bent), definition, messages * (workers.agents + 5))
 
 
 def _ratio(slopes: Float[np.ndarray, " k"], bent: Float[np.ndarray, " k"], definition: str, cost: int) -> CriticalStep:
     slope, curvature = float(slopes.mean()), float(bent.mean())
+    require(
+        math.isfinite(slope) and math.isfinite(curvature),
+        "a gradient, or the curvature along it, is not finite or beyond what the parameters' type holds; give the loss in other units, or "
+        "begin where training is healthy.",
+    )
     if curvature <= 0 or slope <= 0:
         step = math.inf if slope > 0 else 0.0
         return CriticalStep(step, step, step, "never", "loss-model", definition, cost)
@@ -57,6 +64,11 @@ def one_step_log(workers: Workers, guess: float, messages: int = MESSAGES) -> Cr
     error = (of_mean(above).high - float(above.mean())) / slope if slope > 0 else math.inf
     step = math.exp((low + high) / 2)
     return CriticalStep(step, *symmetric(step, min(error, 10.0)), "sharp", "one-step-log", definition, grown.cost)
+
+
+def length(vector: Tensor) -> float:
+    """‖v‖, where its square is beyond what float32 holds too."""
+    return float(vector.double().norm())
 
 
 class _LogGrowth:

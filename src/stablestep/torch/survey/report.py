@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import torch
 
 from stablestep.compressor import Compressor, Identity
-from stablestep.errors import InvalidInput, nearest, positive, require, whole
+from stablestep.errors import InvalidInput, nearest, positive, require, shown, whole
 from stablestep.estimate import AffineVariance, Estimate, Smoothness, Tail, affine_variance, of_mean, smoothness, tail
 from stablestep.theorem import Constants
 from stablestep.torch.exchange.settings import Settings
@@ -19,6 +19,7 @@ from stablestep.torch.survey.points import Point, Survey, look_around
 from stablestep.torch.survey.workers import Workers
 from stablestep.torch.wire.randomness import mixed
 
+REUSED = 16  # how many workers may share a batch, in the mean
 PREDICTORS = ("one-step-log", "loss-model", "theorem")
 
 
@@ -66,10 +67,10 @@ def survey(
     >>> found.grows, found.predictor
     (False, 'loss-model')
     """
-    if predictor not in PREDICTORS:
-        raise InvalidInput(f'there is no predictor "{predictor}". {nearest(predictor, PREDICTORS)}')
+    if not isinstance(predictor, str) or predictor not in PREDICTORS:
+        raise InvalidInput(f"there is no predictor {shown(predictor)}. {nearest(str(predictor), PREDICTORS)}")
     points, lr = whole("points", points, 6), None if lr is None else positive("lr", lr)
-    checked_rate(link)
+    link = checked_rate(link)
     settings = Settings(Identity() if compressor is None else compressor, mask, seed, vote, min_numel)
     require(
         not settings.remembers,
@@ -77,8 +78,17 @@ def survey(
     )
     with torch.enable_grad(), torch.random.fork_rng():
         workers = Workers(Landscape(model, loss, batches), settings, agents)
+        _enough(workers)
         torch.manual_seed(mixed(settings.seed))
         return _advice(workers, predictor, points, lr, link)
+
+
+def _enough(workers: Workers) -> None:
+    have, needed = len(workers.landscape.pool), -(-workers.agents // REUSED)
+    require(
+        have >= needed,
+        f"batches has {have} of them (64 are kept at most), but {workers.agents} workers need {needed}; give more batches or fewer agents.",
+    )
 
 
 def _advice(workers: Workers, predictor: str, points: int, lr: float | None, link: float | None) -> SurveyReport:
