@@ -102,7 +102,7 @@ def test_the_quickstart_runs(tmp_path):
         ("runs = 20", 'runs = 20, record = "lgo"', ['"lgo"']),
         ("x0 = 0.5", "x0 = [1.0, 2.0]", ["x0 has shape (2,)"]),
         ("run =", "grid = { omega = [1, 2] }\nrun =", ['"omega"']),
-        ("run =", "grid = { eta = [] }\nrun =", ['"eta" has no values']),
+        ("run =", "grid = { eta = [] }\nrun =", ['the grid has no values of "eta"']),
         ("run =", "grid = { eta = [0.1, -0.1] }\nrun =", ["eta is -0.1"]),
         ("problem =", "problem", ["not valid TOML"]),
     ],
