@@ -4,8 +4,12 @@ import xarray as xr
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
+import stablestep as ss
 from stablestep import plot
 from stablestep.errors import InvalidInput
+from stablestep.problem import Quadratic
+from stablestep.schedule import Constant
+from stablestep.setup import Agents, Setup
 
 QUANTILES = [0.05, 0.25, 0.5, 0.75, 0.95]
 SPREAD = np.array([0.25, 0.5, 1.0, 2.0, 4.0])
@@ -121,6 +125,51 @@ def test_along_eta_every_line_has_its_own_time():
     assert [float(line.get_xdata()[-1]) for line in (ax.lines[0], ax.lines[2])] == [1.5, 2.75]
 
 
+def swept(grid, **common):
+    """A sweep of simulations over η = 0.1 from 1 in 4 steps, where the grid says nothing else."""
+    given = {"x0": 1.0, "steps": 4, "runs": 2, "schedule": Constant(0.1)} | common
+    varied = grid if isinstance(grid, dict) else grid[0]
+    given = {name: value for name, value in given.items() if name not in varied}
+    return ss.sweep(ss.simulate, Setup(Quadratic([1.0, 2.0]), Agents(2)), grid, store=None, **given)
+
+
+@pytest.mark.parametrize("draw", [plot.loss, plot.gradient_norm, plot.diverged, plot.mean_loss])
+@pytest.mark.parametrize("points", [{"eta": [0.1, 0.5]}, [{"eta": 0.1}, {"eta": 0.5}]], ids=["grid", "list"])
+def test_along_a_sweep_every_line_has_its_own_time(draw, points):
+    ax = draw(swept(points))
+    assert [text.split(":")[0] for text in legend(ax)] == ["eta = 0.1", "eta = 0.5"]
+    for line, eta in zip(ax.lines, (0.1, 0.5)):
+        np.testing.assert_allclose(line.get_xdata(), eta * np.arange(5))
+
+
+def test_a_point_of_a_sweep_is_compared_at_its_own_times():
+    found = swept({"eta": [0.1, 0.5]})
+    ax = plot.compare({1: found.isel(eta=1), 2: found.sel(eta=0.1)})
+    assert legend(ax) == ["1", "2"]
+    assert [float(line.get_xdata()[-1]) for line in ax.lines] == [2.0, 0.4]
+
+
+@pytest.mark.parametrize("draw", [plot.loss, plot.diverged, plot.mean_loss])
+def test_a_shorter_run_ends_earlier_and_does_not_diverge(draw):
+    ax = draw(swept({"steps": [3, 5]}))
+    assert [text.replace(": 0 %", "") for text in legend(ax)] == ["steps = 3", "steps = 5"]
+    assert [len(line.get_xdata()) for line in ax.lines] == [4, 6]
+
+
+@pytest.mark.parametrize("draw", [plot.loss, plot.diverged, plot.mean_loss])
+def test_a_refused_point_is_called_so(draw):
+    found = swept({"x0": [1.0, 1e30]})
+    assert [text.replace(": 0 %", "") for text in legend(draw(found))] == ["x0 = 1", "x0 = 1e+30: refused"]
+    for nothing in (found.isel(x0=1), swept({"x0": [1e31, 1e30]})):
+        with pytest.raises(InvalidInput, match="nothing is there to draw: f is not finite at x0"):
+            draw(nothing)
+
+
+def test_a_point_that_is_not_finished_is_called_so():
+    found = swept({"x0": [1.0, 1e30]}).drop_vars("failure")
+    assert legend(plot.loss(found)) == ["x0 = 1", "x0 = 1e+30: not finished"]
+
+
 def test_two_grid_dimensions_are_refused():
     twice = grid(omega=[1.0, 2.0]).expand_dims(sigma=[1.0, 2.0])
     for draw in (plot.loss, plot.gradient_norm, plot.diverged):
@@ -191,6 +240,32 @@ def test_an_edge_map_shows_fractions_and_lines():
     ax.figure.savefig("/dev/null", format="png")
 
 
+@pytest.mark.parametrize("count", [6, 9])
+def test_an_edge_map_draws_every_predictor(count):
+    names = [f"predictor {number}" for number in range(count)]
+    ax = plot.edge_map(edges(methods=names))
+    assert legend(ax) == names and len({str(line.get_color()) for line in ax.lines}) == count
+
+
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [(["own", "shared"], ["own", "shared"]), ([True, False], ["True", "False"]), ([np.inf, 3.0], ["inf", "3"])],
+)
+def test_an_edge_map_over_what_is_no_scale_stands_in_its_own_order(values, texts):
+    drawn = edges(values=(1.0, 2.0)).assign_coords(omega=values)
+    ax = plot.edge_map(drawn)
+    assert [text.get_text() for text in ax.get_xticklabels()] == texts and ax.get_xscale() == "linear"
+    np.testing.assert_array_equal(ax.lines[0].get_xdata(), [0, 1])
+    ax.figure.savefig("/dev/null", format="png")
+
+
+def test_an_edge_map_in_any_order_is_drawn_in_that_of_its_axes():
+    np.testing.assert_array_equal(
+        np.asarray(plot.edge_map(edges().isel(omega=[2, 0, 1], eta=[3, 0, 1, 2])).collections[0].get_array()),
+        np.asarray(plot.edge_map(edges()).collections[0].get_array()),
+    )
+
+
 def test_an_edge_map_from_zero_has_a_linear_axis():
     ax = plot.edge_map(edges("sigma1", (0.0, 1.0, 2.0)))
     assert ax.get_xscale() == "linear" and ax.get_xlabel() == "sigma1"
@@ -252,6 +327,38 @@ def test_a_gap_is_the_optimizer_and_every_model():
     assert legend(ax) == ["optimizer", "a", "b"] and ax.get_yscale() == "log"
     assert [float(line.get_ydata()[0]) for line in ax.lines] == [3.0, 2.0, 4.0]
     assert plot.gap(gaps() - 3).get_yscale() == "linear" and plot.gap(gaps(), log_time=True).get_xscale() == "symlog"
+
+
+@pytest.mark.parametrize(
+    ("draw", "words"),
+    [
+        (lambda: plot.loss(one(), bands=[(0.1, 0.9)]), "no quantile 0.1, but only 0.05, 0.25"),
+        (lambda: plot.loss(one(), bands=[0.1]), "bands is .* must list pairs"),
+        (lambda: plot.loss(one(), bands="all"), "bands is .* must be a number, or numbers"),
+        (lambda: plot.loss(one().isel(quantile=0)), 'has no dimension "quantile"'),
+        (lambda: plot.loss(one().isel(time=0)), 'has no dimension "time": choose by a list'),
+        (lambda: plot.diverged(one().isel(time=0)), 'has no dimension "time": choose by a list'),
+        (lambda: plot.compare({"a": one().isel(time=0)}), 'has no dimension "time": choose by a list'),
+        (lambda: plot.gap(gaps().isel(time=0)), 'has no dimension "time": choose by a list'),
+        (lambda: plot.gap(gaps().isel(model=0)), 'has no dimension "model": choose by a list'),
+        (lambda: plot.gap(gaps().expand_dims(omega=[1.0])), "the table has the grid dimension omega"),
+        (lambda: plot.edge_map(edges().isel(eta=0)), 'has no dimension "eta": choose by a list'),
+        (lambda: plot.edge_map(edges().isel(omega=0)), "must have one parameter there"),
+        (lambda: plot.edge_map(edges().isel(predictor=0)), 'has no dimension "predictor"'),
+    ],
+)
+def test_what_lacks_a_dimension_or_a_quantile_is_refused_in_a_sentence(draw, words):
+    with pytest.raises(InvalidInput, match=words):
+        draw()
+
+
+def one():
+    return result([2.0, 1.0])
+
+
+def test_only_the_start_can_be_drawn_over_logarithmic_time():
+    ax = plot.loss(one().isel(time=[0]), log_time=True)
+    assert [len(line.get_xdata()) for line in ax.lines] == [1] and ax.get_xscale() == "linear"
 
 
 def test_a_table_of_compare_is_no_dictionary_of_results():

@@ -106,7 +106,9 @@ def test_no_bar_where_none_is_wanted_also_inside(terminal, silent):
 def test_no_bar_outside_a_terminal_and_in_threads(terminal):
     with redirect_stderr(terminal), ThreadPoolExecutor(1) as pool:
         assert pool.submit(progress._place).result() is None
-    for elsewhere in (io.StringIO(), None):
+    closed = io.StringIO()
+    closed.close()
+    for elsewhere in (io.StringIO(), None, closed, object()):
         with redirect_stderr(elsewhere):
             assert progress._place() is None
 

@@ -15,6 +15,7 @@ from stablestep.schedule import Clip, Constant, Custom, LocalNorms, Polynomial, 
 from stablestep.setup import Agents, Setup
 from stablestep.simulate import simulate
 from stablestep.theorem import constants, step_limit
+from stablestep.vary import vary
 from tests.statistics import assert_distribution, assert_equal_means, assert_fails, assert_mean
 
 CURVATURES = np.array([1.0, 0.3, 2.0])
@@ -449,6 +450,23 @@ def test_time_is_an_index_where_eta_is_the_same():
         np.testing.assert_array_equal(found.time, run().time)
 
 
+PARTS = [
+    ("noise", [Gaussian(np.ones(3)), Gaussian(0.1)], ["Gaussian(sigma0=[1.0, 1.0, 1.0])", "Gaussian(sigma0=0.1)"]),
+    ("problem", [Quadratic([1.0, 2.0, 3.0])], ["Quadratic([1.0, 2.0, 3.0])"]),
+    ("sigma0", [np.ones(3), np.zeros(3)], ["[1.0, 1.0, 1.0]", "[0.0, 0.0, 0.0]"]),
+    ("compressor", [RandK(k=1), RandK(k=1)], ["RandK(k=1)", "RandK(k=1)"]),
+]
+
+
+@pytest.mark.parametrize(("name", "values", "texts"), PARTS, ids=[name for name, *_ in PARTS])
+def test_a_grid_of_parts_and_arrays(name, values, texts, tmp_path):
+    found = run(grid={name: values, "eta": [0.1]}, runs=2)
+    assert found[name].values.tolist() == texts
+    single = run(vary(NOISY, name, values[-1]), runs=2)
+    np.testing.assert_array_equal(found.loss_mean.values[-1, 0], single.loss_mean)
+    found.to_netcdf(tmp_path / "result.nc", engine="h5netcdf")
+
+
 def test_an_eta_grid_with_a_polynomial_schedule():
     found = run(NOISY, Polynomial(0.1, 0.5), grid={"power": [0.0, 1.0]})
     np.testing.assert_allclose(found.loss_mean.sel(power=0.0), run(NOISY, Constant(0.1)).loss_mean, rtol=1e-10)
@@ -533,8 +551,15 @@ BAD = [
         lambda: run(schedule=LocalNorms(0.1), sampling="law"),
         "LocalNorms needs each agent's own norm; use sampling='agents'",
     ),
+    (lambda: run(grid={"omega": [1.0]}, observe={"omega": point}), '"omega" is a name in the grid and in the result'),
+    (lambda: run(observe=lambda x: None), '"observed" returned None, but must return a real number'),
+    (lambda: run(observe={"a": lambda x: "x"}), '"a" failed with TypeError .*give a JAX function'),
+    (lambda: run(observe={"a": lambda x: (x, x)}), '"a" returned a tuple, but must'),
+    (lambda: run(observe={"a": jnp.fft.fft}), '"a" returned complex128 values, but must'),
+    (lambda: run(observe={"a": lambda x, y: x}), '"a" failed with TypeError .*missing 1 required'),
+    (lambda: run(grid={"sigma0": "abc"}), 'the grid has "sigma0": "abc", but must map names'),
     (lambda: run(grid={"omgea": [1.0]}), 'parameter "omgea".*Did you mean "omega"'),
-    (lambda: run(grid={"omega": []}), '"omega" has no values'),
+    (lambda: run(grid={"omega": []}), 'the grid has no values of "omega"'),
     (lambda: run(grid={"omega": [1.0, -1.0]}), r"omega is -1\.0"),
     (lambda: run(grid={"eta": [0.1, 0.0]}), r"eta is 0\.0"),
     (lambda: run(Setup(Function(lambda x: jnp.log(jnp.sum(x)), dim=3), Agents(1)), x0=-1.0), "f is not finite at x0"),

@@ -129,6 +129,34 @@ def test_without_a_run_the_rest_is_checked_all_the_same(write, changes, words):
     assert words in str(caught.value)
 
 
+WHOLE = {
+    "grid = 3": '"grid" in the spec must be a table, such as { omega = [1, 8] }; it is 3.',
+    "grid = { omega = 3 }": "omega = 3 in [grid]: it must be a list, such as [1, 8].",
+    "grid = { omega = ['a'] }": "omega = 'a' in [grid]: every value must be a number.",
+    "run = 3": '"run" in the spec must be a table, such as { x0 = 0.5, steps = 100 }; it is 3.',
+    "run = { x0 = true }": "x0 = True in [run]: it must be a number.",
+    "run = { x0 = 0.5, steps = 'a' }": "steps = 'a' in [run]: it must be a whole number.",
+    "run = { x0 = 0.5, final = 1 }": "final = 1 in [run]: it must be true or false.",
+    "agents = []": "agents = [] in the spec: there must be at least one group; write [[agents]], and count = ... below it.",
+    "agents = [3]": "[[agents]] 1 must be a table, such as { count = 4 }; it is 3.",
+    "agents = [{ noise = 3 }]": '"noise" in [[agents]] 1 must be a table, such as { type = "..." }; it is 3.',
+}
+
+
+@pytest.mark.parametrize(("line", "words"), WHOLE.items())
+def test_what_is_no_table_or_of_the_wrong_kind_is_said_in_the_house_s_words(tmp_path, line, words):
+    key = line.partition(" ")[0]
+    lines = {
+        "problem": 'problem = { type = "Quartic", dim = 3 }',
+        "agents": "agents = [{ count = 2 }]",
+        "run": "run = { x0 = 0.5 }",
+    }
+    (path := tmp_path / "spec.toml").write_text("\n".join((lines | {key: line}).values()), encoding="utf-8")
+    with pytest.raises(InvalidInput) as caught:
+        load(path, to_run=False)
+    assert str(caught.value) == f"{path}: {words}"
+
+
 NESTED = {
     "a wrapper": (
         'compressor = { type = "ErrorFeedback", inner = { type = "TopK", k = 1 } }',
@@ -342,7 +370,7 @@ WRONG = {
     "a number of thousands of digits": ({"run": f"x0 = 1\nsteps = 1{'0' * 5000}"}, ["not valid TOML", "digits"]),
     "a negative seed": ({"run": "x0 = 1\nsteps = 3\nseed = -1"}, ["[run] seed is -1", "at least 0"]),
     "a seed beyond 64 bits": ({"run": f"x0 = 1\nsteps = 3\nseed = {2**64}"}, ["[run] seed is", "below 2**64"]),
-    "a fractional seed": ({"run": "x0 = 1\nsteps = 3\nseed = 1.5"}, ["seed = 1.5 in [run]", "integer"]),
+    "a fractional seed": ({"run": "x0 = 1\nsteps = 3\nseed = 1.5"}, ["seed = 1.5 in [run]", "whole number"]),
     "an endless nest": ({"run": f"x0 = {'[' * 3000}"}, ["too deep"]),
     "a file that is not there": (
         {"problem": 'type = "Logistic"\nfeatures = "a.npy"\nlabels = [1]'},

@@ -48,6 +48,21 @@ def make_folders(*folders: Path) -> None:
         (folder / ".writable").unlink()
 
 
+def require_files(*paths: Path) -> None:
+    """See that files can be written in folders that exist, before anything long is computed.
+
+    Raises:
+        InvalidInput, NotWritten: as `writable`, or where something stands there that is no file.
+    """
+    for path in paths:
+        with writable(path.parent):
+            plain = path.is_file() or not path.exists()
+            require(plain, f'"{path}" is a folder or a device, but must be a file; choose another with --out.')
+            draft = path.with_name(f".{path.name}.{os.getpid()}")
+            draft.touch()
+            draft.unlink()
+
+
 @contextmanager
 def writable(out: Path) -> Iterator[None]:
     """Say in one sentence that the folder `out` cannot be written.

@@ -1,6 +1,7 @@
 """Pictures of what `simulate` returns: every function draws one thing and returns the matplotlib axes."""
 
 from collections.abc import Mapping
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -16,16 +17,20 @@ from stablestep.curves import (
     draw_bands,
     draw_median,
     quantile_of,
+    settled,
     single,
+    text_of,
     times_of,
     variable,
 )
-from stablestep.errors import require
-from stablestep.looks import CATEGORIES, distinct, dress, graded, legend_of, percent, plain, plain_ticks
+from stablestep.errors import numbers, require, shown
+from stablestep.looks import CATEGORIES as CATEGORIES
+from stablestep.looks import distinct, dress, graded, legend_of, percent, plain, plain_ticks
 
 Bands = tuple[tuple[float, float], ...]
 BANDS: Bands = ((0.05, 0.95), (0.25, 0.75))
 TWO_DECADES = 100.0
+DASHES = ("-", "-", (0, (1.5, 1.5)), "--", ":")
 
 
 def panels(rows: int = 1, columns: int = 1, width: float = 5.4, height: float = 3.7) -> tuple[Figure, Any]:
@@ -106,7 +111,7 @@ def compare(
     )
     require(len(results) > 0, "compare got no result: give {label: result} with at least one")
     colors = distinct(len(results))
-    curves = [Curve(label, single(label, one), color) for (label, one), color in zip(results.items(), colors)]
+    curves = [single(str(label), one, color) for (label, one), color in zip(results.items(), colors)]
     return _quantiles("loss", "f(x)", curves, ax, log, bands, log_time)
 
 
@@ -121,7 +126,11 @@ def gap(table: xr.Dataset, ax: Axes | None = None, log_time: bool = False) -> Ax
     'mean of f(x)'
     """
     alone, ax = ax is None, _axes(ax)
-    models = variable(table, "loss_model", of="compare").transpose("model", "time")
+    variable(table, "loss_model", ("model", "time"), of="compare")
+    table = settled(table)
+    models = table["loss_model"].transpose("model", "time", ...)
+    grid = ", ".join(map(str, models.dims[2:]))
+    require(not grid, f"the table has the grid dimension {grid}: choose one value with table.sel(...)")
     mean, error = (variable(table, name).isel(model=0).values for name in ("loss_discrete", "loss_discrete_stderr"))
     ax.plot(table["time"], mean, color="black", lw=2.6, label="optimizer")
     ax.fill_between(table["time"].values, mean - 2 * error, mean + 2 * error, color="black", alpha=0.2, lw=0)
@@ -142,11 +151,11 @@ def diverged(
     """
     alone, ax = ax is None, _axes(ax)
     curves = curves_of(result, label, color)
-    for curve in curves:
-        fraction = variable(curve.result, "diverged").values
-        text = f"{curve.label}: {percent(fraction[-1])}" if curve.label else percent(fraction[-1])
+    fractions = [variable(curve.result, "diverged", ("time",)).values for curve in curves]
+    for curve, fraction in zip(curves, fractions):
+        text = ": ".join([curve.label] * bool(curve.label) + [percent(last) for last in fraction[-1:]])
         ax.plot(times_of(curve.result), fraction, color=curve.color, drawstyle="steps-post", label=text, lw=1.8)
-    highest = max(float(curve.result["diverged"].max()) for curve in curves)
+    highest = float(np.concatenate(fractions).max())
     _frame(ax, "fraction of runs diverged", log_time, curves)
     ax.yaxis.set_major_formatter(PercentFormatter(1.0))
     ax.set_ylim(-0.02 * (highest or 1.0), max(1.06 * (highest or 1.0), ax.get_ylim()[1] if highest else 0.0))
@@ -165,7 +174,8 @@ def mean_loss(result: xr.Dataset, ax: Axes | None = None, label: str | None = No
     """
     alone, ax, curves = ax is None, _axes(ax), curves_of(result, label, None)
     for curve in curves:
-        mean, error = (np.asarray(variable(curve.result, f"loss_{name}").values, float) for name in ("mean", "stderr"))
+        both = (variable(curve.result, f"loss_{name}", ("time",)).values for name in ("mean", "stderr"))
+        mean, error = (np.asarray(values, float) for values in both)
         keep = np.isfinite(mean)
         times = times_of(curve.result)[keep]
         ax.plot(times, mean[keep], color=curve.color, lw=1.8, label=curve.label)
@@ -205,23 +215,43 @@ def edge_map(result: xr.Dataset, ax: Axes | None = None, legend: bool = True) ->
     'omega'
     """
     ax = _axes(ax)
-    up, predicted = variable(result, "up"), variable(result, "predicted")
-    name = next(str(dim) for dim in up.dims if dim != "eta")
+    beside = [str(dim) for dim in variable(result, "up", ("eta",)).dims if dim != "eta"]
+    require(
+        len(beside) == 1,
+        f"the map has {beside} beside eta, but must have one parameter there: choose by result.isel(...)",
+    )
+    (name,) = beside
+    variable(result, "predicted", ("predictor", name))
+    places, result = _places(result, name)
+    up, predicted = result["up"].transpose("eta", name), result["predicted"].transpose("predictor", name)
     shading: Any = "nearest" if min(up.shape) > 1 else "auto"
-    ax.pcolormesh(up[name], up["eta"], up.transpose("eta", name), cmap="Greys", vmin=0, vmax=1.25, shading=shading)
+    ax.pcolormesh(places, up["eta"], up, cmap="Greys", vmin=0, vmax=1.25, shading=shading)
     # Dashes of different lengths: predictors often coincide.
-    for line, color, dash in zip(
-        predicted.transpose("predictor", name), CATEGORIES, ("-", "-", (0, (1.5, 1.5)), "--", ":")
-    ):
-        ax.plot(up[name], line, lw=2.2, ls=dash, color=color, label=str(line["predictor"].values))
-    scale = "log" if len(up[name]) > 1 and float(up[name].min()) > 0 else "linear"
+    for line, color, dash in zip(predicted, distinct(len(predicted)), cycle(DASHES)):
+        ax.plot(places, line, lw=2.2, ls=dash, color=color, label=str(line["predictor"].values))
+    scale = "log" if places[0] > 0 and len(places) > 1 else "linear"
     ax.set(xlabel=name, ylabel="step η", yscale="log", xscale=scale)
     plain_ticks(ax.xaxis)
+    if not _is_scale(result[name].values):
+        ax.set_xticks(places, [text_of(value) for value in result[name].values])
     if up.sizes["eta"] > 1:
         ax.set_ylim(float(up["eta"].min()), float(up["eta"].max()))
     if legend:
         ax.legend(fontsize=9, framealpha=0.9)
     return ax
+
+
+def _places(result: xr.Dataset, name: str) -> tuple[np.ndarray, xr.Dataset]:
+    """Where the columns of a map stand, and the map in that order: what is no number stands at 0, 1, 2, …"""
+    result = result.sortby("eta")
+    if not _is_scale(result[name].values):
+        return np.arange(result.sizes[name]), result
+    result = result.sortby(name)
+    return result[name].values, result
+
+
+def _is_scale(values: np.ndarray) -> bool:
+    return values.dtype.kind in "iuf" and bool(np.all(np.isfinite(values)))
 
 
 def _axes(ax: Axes | None) -> Axes:
@@ -232,11 +262,11 @@ def _quantiles(
     name: str, ylabel: str, curves: list[Curve], ax: Axes | None, log: bool, bands: Bands | None, log_time: bool
 ) -> Axes:
     alone, ax = ax is None, _axes(ax)
-    bands = BANDS[len(curves) > 4 :] if bands is None else bands
-    series = [variable(curve.result, f"{name}_quantile").transpose("quantile", "time") for curve in curves]
+    bands = BANDS[len(curves) > 4 :] if bands is None else _pairs(bands)
+    series = [variable(curve.result, f"{name}_quantile", ("quantile", "time")) for curve in curves]
     finite = np.concatenate([one.values[np.isfinite(one.values)] for one in series])
     log = log and bool(np.all(finite >= 0) and np.any(finite > 0))
-    ceiling = max(ceiling_of(one.values, log) for one in series)
+    ceiling = max(ceiling_of(one.values, log) for one in series if one.size)
     for curve, one in zip(curves, series):
         draw_bands(ax, curve, one, bands, ceiling, alpha=0.6 / (2 + len(curves)))
         draw_median(ax, curve, one, ceiling, log)
@@ -251,6 +281,15 @@ def _quantiles(
     return legend_of(ax, alone, f"{median}, bands {shown}" if bands else median)
 
 
+def _pairs(bands: Any) -> Bands:
+    pairs = numbers("bands", bands)
+    require(
+        pairs.size == 0 or (pairs.ndim == 2 and pairs.shape[1] == 2),
+        f"bands is {shown(bands)}, but must list pairs of quantiles, such as [(0.05, 0.95)].",
+    )
+    return tuple((float(low), float(high)) for low, high in pairs)
+
+
 def _frame(ax: Axes, ylabel: str, log_time: bool, curves: list[Curve]) -> None:
     ax.set_xlabel("t = kη")
     ax.set_ylabel(ylabel)
@@ -258,8 +297,9 @@ def _frame(ax: Axes, ylabel: str, log_time: bool, curves: list[Curve]) -> None:
     low, high = ax.get_ylim()
     if high < TWO_DECADES * low:
         plain_ticks(ax.yaxis)
-    if log_time:
-        positive = min(float(times[times > 0].min()) for times in map(times_of, [c.result for c in curves]))
+    times = np.concatenate([times_of(curve.result) for curve in curves])
+    if log_time and np.any(times > 0):
+        positive = float(times[times > 0].min())
         # From a power of ten on, so that its label has room beside that of 0.
         ax.set_xscale("symlog", linthresh=10.0 ** np.floor(np.log10(positive)), linscale=0.5, subs=range(2, 10))
         ax.set_xlim(left=0.0)

@@ -118,7 +118,14 @@ def _place() -> Any:
         return None
     if _in_notebook():
         return NotebookBar
-    return TerminalBar if sys.stderr is not None and sys.stderr.isatty() else None
+    return TerminalBar if _is_terminal(sys.stderr) else None
+
+
+def _is_terminal(stream: Any) -> bool:
+    try:
+        return bool(stream.isatty())
+    except (AttributeError, ValueError):  # none at all, somebody's own, or one that is closed
+        return False
 
 
 def _in_notebook() -> bool:

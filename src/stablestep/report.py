@@ -19,7 +19,7 @@ from matplotlib.figure import Figure as Drawing
 
 from stablestep.claim import Claim, measurement, number
 from stablestep.errors import require
-from stablestep.files import make_folders, writable, write_files
+from stablestep.files import make_folders, require_files, writable, write_files
 
 VERDICTS = ("holds", "misprint", "false", "undecided")
 
@@ -140,6 +140,7 @@ def prepare(out: Path | str) -> list[dict[str, Any]]:
     with writable(Path(out)):
         make_folders(path.parent, path.parent / "figures", path.parent / "data")
         text = path.read_text(encoding="utf-8-sig", errors="replace") if path.exists() else "[]"
+    require_files(path.parent / "report.html")
     try:
         rows = json.loads(text)
     except ValueError:

@@ -9,14 +9,14 @@ import numpy as np
 from jaxtyping import Int
 
 from stablestep.described import describe
-from stablestep.errors import instance, require, shown
+from stablestep.errors import instance, require
 from stablestep.later import xarray as xr
 from stablestep.method import method
 from stablestep.progress import Watch, Watched, watched
-from stablestep.record import Run, cast, dataset, look_at, provenance, recorded, working_dtype
+from stablestep.record import NAMES, Run, cast, dataset, look_at, provenance, recorded, working_dtype
 from stablestep.schedule import Schedule
 from stablestep.setup import Setup
-from stablestep.vary import vary_with
+from stablestep.vary import label, values_of, vary_all
 
 
 def simulate(
@@ -95,18 +95,21 @@ class Plan:
 
 
 def _grid(setup: Setup, schedule: Schedule, grid: Mapping[str, Sequence], plan: Plan, told: Watch) -> "xr.Dataset":
-    names, values = list(grid), [_row(name, grid[name]) for name in grid]
-    points = list(itertools.product(*values))
-    cases = [
-        _at(setup, schedule, zip(names, point, strict=True)) for point in points
-    ]  # all are checked before any runs
+    values = {name: values_of(name, grid[name]) for name in grid}
+    for name in values:
+        taken = name in NAMES or name in plan.run.watched
+        require(
+            not taken, f'"{name}" is a name in the grid and in the result; observe under another one, or use ss.sweep.'
+        )
+    points = [dict(zip(values, point)) for point in itertools.product(*values.values())]
+    cases = [vary_all(setup, schedule, point) for point in points]  # all are checked before any runs
     results = []
     for index, (case, its_schedule) in enumerate(cases):
         told.part(index / len(cases), (index + 1) / len(cases))
         results.append(_simulate(case, its_schedule, plan).drop_vars(["time", "iteration"]))
-    etas = np.reshape([float(its_schedule.eta) for _, its_schedule in cases], [len(row) for row in values])
-    times = _times(names, etas, plan.iterations)
-    return _combine(names, values, points, results).assign_coords(iteration=("time", plan.iterations), time=times)
+    etas = np.reshape([float(its_schedule.eta) for _, its_schedule in cases], [len(row) for row in values.values()])
+    times = _times(list(values), etas, plan.iterations)
+    return _combine(values, results).assign_coords(iteration=("time", plan.iterations), time=times)
 
 
 def _times(names: list[str], etas: np.ndarray, iterations: np.ndarray) -> tuple[list[str], np.ndarray, dict[str, str]]:
@@ -117,31 +120,17 @@ def _times(names: list[str], etas: np.ndarray, iterations: np.ndarray) -> tuple[
     return [*names, "time"], etas[..., None] * iterations, {"long_name": "t = kη"}
 
 
-def _row(name: str, values: Sequence) -> list:
-    listed = isinstance(name, str) and np.ndim(values) == 1
-    require(listed, f"grid has {shown(name)}: {shown(values)}, but must map names of parameters to lists of values.")
-    require(len(values) > 0, f'grid: "{name}" has no values; give at least one.')
-    return list(values)
-
-
-def _combine(names, values, points, results) -> "xr.Dataset":
-    index = {tuple(point): result for point, result in zip(points, results, strict=True)}
-
-    def nest(prefix) -> "xr.Dataset":
-        if len(prefix) == len(names):
-            return index[prefix]
-        axis = xr.DataArray(values[len(prefix)], dims=names[len(prefix)], name=names[len(prefix)])
-        parts = [nest((*prefix, value)) for value in values[len(prefix)]]
+def _combine(values: dict[str, list], results: list["xr.Dataset"]) -> "xr.Dataset":
+    """The results, in the order of the points, along one dimension for each name; from the last one on."""
+    for name, row in reversed(values.items()):
+        axis = xr.DataArray([label(value) for value in row], dims=name, name=name)
+        rows = [results[first : first + len(row)] for first in range(0, len(results), len(row))]
         # pyright takes the result for a DataTree, which only trees give.
-        return xr.concat(parts, axis, combine_attrs="drop_conflicts", join="exact", data_vars="all")  # pyright: ignore[reportReturnType]
-
-    return nest(())
-
-
-def _at(setup: Setup, schedule: Schedule, point) -> tuple[Setup, Schedule]:
-    for name, value in point:
-        setup, schedule = vary_with(setup, schedule, name, value)
-    return setup, schedule
+        results = [
+            xr.concat(row, axis, combine_attrs="drop_conflicts", join="exact", data_vars="all")  # pyright: ignore
+            for row in rows
+        ]
+    return results[0]
 
 
 def _simulate(setup: Setup, schedule: Schedule, plan: Plan) -> "xr.Dataset":

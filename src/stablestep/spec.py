@@ -73,6 +73,15 @@ class _File(_Table):
     grid: dict[str, list[int | float]] = Field(default_factory=dict)
 
 
+EXAMPLES = {"grid": "omega = [1, 8]", "run": "x0 = 0.5, steps = 100"}  # of tables without a type
+WORDS = {  # for what pydantic calls by Python's names
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "string_type": "a text",
+}
 KEYS: dict[Any, type[BaseModel]] = {"agents": _Agents, "run": _Run}
 
 
@@ -278,11 +287,19 @@ def _explanation(error: Any) -> str:
             return f'{table} lacks "{key}"; add it.'
         case "list_type" if key == "agents":
             return "agents must be a list of tables; write [[agents]] with double brackets, once for each group."
+        case "too_short":
+            return (
+                f"{key} = [] in {table}: there must be at least one group; write [[agents]], and count = ... below it."
+            )
         case "model_type" | "model_attributes_type" | "dict_type":
-            return f'"{key}" in {table} must be a table, such as {{ type = "..." }}; it is {_short(error["input"])}.'
-    if place == ["grid"] and error["type"] != "list_type":
-        return f"{key} = {_short(error['input'])} in [grid]: every value must be a number."
-    return f"{key} = {_short(error['input'])} in {table}: {error['msg'].replace('Input should', 'it must')}."
+            named = f'"{key}" in {table}' if isinstance(key, str) else f"[[agents]] {key + 1}"
+            example = EXAMPLES.get(key, 'type = "..."') if isinstance(key, str) else "count = 4"
+            return f"{named} must be a table, such as {{ {example} }}; it is {_short(error['input'])}."
+    if place == ["grid"]:
+        words = "it must be a list, such as [1, 8]" if error["type"] == "list_type" else "every value must be a number"
+        return f"{key} = {_short(error['input'])} in [grid]: {words}."
+    words = WORDS.get(error["type"], error["msg"].replace("Input should be ", ""))
+    return f"{key} = {_short(error['input'])} in {table}: it must be {words}."
 
 
 def _short(value: Any) -> str:

@@ -1,12 +1,13 @@
-"""A setup (and a schedule) with one of its parameters changed, found by its name or by a path to it."""
+"""A setup (and a schedule) with parameters changed, found by their names or by paths to them."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
 import numpy as np
 
-from stablestep.described import parameters
-from stablestep.errors import InvalidInput, instance, nearest, require, shown
+from stablestep.described import describe, parameters
+from stablestep.errors import InvalidInput, instance, is_number, nearest, require, shown
 from stablestep.setup import Setup
 
 ALL = "agents.all"
@@ -34,18 +35,61 @@ def vary(setup: Setup, name: str, value: Any) -> Setup:
     return _assembled(_varied(_parts(setup), name, value))
 
 
-def vary_with(setup: Setup, schedule: eqx.Module, name: str, value: Any) -> tuple[Setup, Any]:
-    """As `vary`, with a schedule beside the setup; the path of its parameters begins with "schedule".
+def vary_all(setup: Setup, schedule: eqx.Module | None, point: Mapping[str, Any]) -> tuple[Setup, Any]:
+    """As `vary`, several parameters one after another, with a schedule beside the setup; the path of its parameters begins with "schedule".
+
+    Raises:
+        InvalidInput: as `vary`, and if one name would undo what another one says.
 
     >>> from stablestep.problem import Quartic
     >>> from stablestep.schedule import Constant
     >>> from stablestep.setup import Agents
-    >>> vary_with(Setup(Quartic(dim=4), Agents(3)), Constant(0.1), "eta", 0.2)[1].eta
-    0.2
+    >>> setup, schedule = vary_all(Setup(Quartic(dim=4), Agents(3)), Constant(0.1), {"eta": 0.2, "count": 5})
+    >>> setup.count, schedule.eta
+    (5, 0.2)
     """
-    parts = _varied(_parts(setup) | {"schedule": schedule}, name, value)
+    parts, said = _parts(setup) | {"schedule": schedule}, {}
+    for name, value in point.items():
+        sites = [f"{place}.{_last(name)}" for place in _places(parts, name)]
+        _require_apart(name, sites, said)
+        said |= dict.fromkeys(sites, name)
+        parts = _varied(parts, name, value)
     changed = parts.pop("schedule")
     return _assembled(parts), changed
+
+
+def values_of(name: Any, values: Any) -> list:
+    """What a grid says of a parameter: a list of values, of any kind.
+
+    >>> values_of("omega", range(2))
+    [0, 1]
+    """
+    fits = isinstance(values, Sequence) or (hasattr(values, "shape") and np.ndim(values) > 0)
+    require(
+        isinstance(name, str) and fits and not isinstance(values, (str, bytes)),
+        f"the grid has {shown(name)}: {shown(values)}, but must map names of parameters to lists of values.",
+    )
+    require(len(values) > 0, f'the grid has no values of "{name}"; give at least one.')
+    return list(values)
+
+
+def label(value: Any) -> Any:
+    """A value of a grid as a number or a text.
+
+    >>> label(np.float64(2)), label(np.ones(2)), label(None)
+    (2.0, '[1.0, 1.0]', 'None')
+    """
+    if isinstance(value, bool | str) or is_number(value):
+        return np.asarray(value).item()
+    return shown(value.tolist()) if isinstance(value, np.ndarray) else describe(value)
+
+
+def _require_apart(name: str, sites: list[str], said: dict[str, str]) -> None:
+    """Where one value takes the place of another, a result would carry one that was never used."""
+    for before, other in said.items():
+        require(before not in sites, f'"{other}" and "{name}" are both {before}; leave one of them out.')
+        replaced = any(before.startswith(f"{site}.") for site in sites)
+        require(not replaced, f'"{name}" would replace what "{other}" says; give "{name}" first.')
 
 
 def _parts(setup: Setup) -> dict[str, Any]:
@@ -59,6 +103,17 @@ def _assembled(parts: dict[str, Any]) -> Setup:
 
 
 def _varied(parts: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
+    for place in sorted(_places(parts, name), key=len, reverse=True):  # the innermost first
+        parts = _replaced(parts, place, _last(name), value)
+    return parts
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _places(parts: dict[str, Any], name: str) -> list[str]:
+    """The paths of the parts that have the parameter."""
     path, _, last = name.rpartition(".")
     chosen = _chosen(parts, path, name)
     sites = {place: part for start, part in chosen.items() for place, part in _sites(start, part, last, bool(path))}
@@ -68,9 +123,7 @@ def _varied(parts: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
         raise InvalidInput(f'{where} has {"no" if path else "a"} parameter "{last}". {nearest(last, known)}')
     if path != ALL:
         _require_alike({place: parameters(part)[last] for place, part in sites.items()}, last)
-    for place in sorted(sites, key=len, reverse=True):  # the innermost first
-        parts = _replaced(parts, place, last, value)
-    return parts
+    return list(sites)
 
 
 def _chosen(parts: dict[str, Any], path: str, name: str) -> dict[str, Any]:

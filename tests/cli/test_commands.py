@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -102,7 +103,7 @@ def test_the_quickstart_runs(tmp_path):
         ("runs = 20", 'runs = 20, record = "lgo"', ['"lgo"']),
         ("x0 = 0.5", "x0 = [1.0, 2.0]", ["x0 has shape (2,)"]),
         ("run =", "grid = { omega = [1, 2] }\nrun =", ['"omega"']),
-        ("run =", "grid = { eta = [] }\nrun =", ['"eta" has no values']),
+        ("run =", "grid = { eta = [] }\nrun =", ['the grid has no values of "eta"']),
         ("run =", "grid = { eta = [0.1, -0.1] }\nrun =", ["eta is -0.1"]),
         ("problem =", "problem", ["not valid TOML"]),
     ],
@@ -153,7 +154,7 @@ def test_an_interrupted_simulation_exits_with_130(spec, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     # By its name in sys.modules: the package's attribute `simulate` is the function.
-    monkeypatch.setattr(sys.modules["stablestep.simulate"], "simulate", interrupt)
+    monkeypatch.setattr(import_module("stablestep.simulate"), "simulate", interrupt)
     assert "Interrupted" in refusal("simulate", spec, "--out", tmp_path, status=130)
 
 
@@ -194,3 +195,11 @@ def test_nothing_of_jax_is_configured(spec, tmp_path):
     environment = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"} | {"JAX_PLATFORMS": "cpu"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_folder_in_the_place_of_a_result_is_refused_before_anything_runs(tmp_path, refusal, monkeypatch):
+    monkeypatch.setattr(import_module("stablestep.simulate"), "simulate", None)
+    spec, taken = tmp_path / "spec.toml", tmp_path / "out" / "loss.png"
+    spec.write_text(SMALL, encoding="utf-8")
+    taken.mkdir(parents=True)
+    assert f'"{taken}" is a folder or a device, but must be a file' in refusal("simulate", spec, "--out", taken.parent)

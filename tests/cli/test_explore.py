@@ -1,5 +1,6 @@
 """`stablestep explore`."""
 
+import pytest
 from typer.testing import CliRunner
 
 from stablestep import cli
@@ -11,4 +12,10 @@ def test_the_command(tmp_path):
     found = CliRunner().invoke(cli.app, ["explore", str(spec), "--no-map", "--out", str(out)])
     assert found.exit_code == 0 and out.read_text().startswith("<!doctype html>") and "MB" in found.output
     refused = CliRunner().invoke(cli.app, ["explore", "--out", str(tmp_path / "no" / "page.html")])
-    assert refused.exit_code != 0 and "Traceback" not in refused.output
+    assert refused.exit_code == 2 and "cannot write to the folder" in refused.stderr
+
+
+@pytest.mark.parametrize("out", ["", ".", "..", "/dev/null"])
+def test_what_is_no_file_is_refused_before_anything_is_measured(write, refusal, monkeypatch, out):
+    monkeypatch.setattr("stablestep.explore.explore", None)
+    assert "but must be a file; choose another with --out" in refusal("explore", write(), "--out", out)

@@ -69,11 +69,39 @@ def test_a_dry_run_writes_nothing(write, said, tmp_path):
             "constant step",
         ),
         ((GRID,), ["--of", "critical", "--scheduler", "nowhere"], "Dask"),
+        ((GRID,), ["--of", "critical", "--method", "thorem"], 'none of that name. Did you mean "theorem"'),
+        ((GRID, RUN, STEP), ["--of", "moments"], "All 4 points were refused: the moment recursion needs a Quadratic"),
         ((("run = {", "grid = { omga = [1] }\nrun = {"),), ["--of", "critical"], 'Did you mean "omega"'),
     ],
 )
 def test_refusals(write, refusal, tmp_path, replaced, options, words):
     assert words in refusal("sweep", write(*replaced), "--store", tmp_path / "store", *options)
+
+
+def gridded(grid):
+    return "run = {", f"grid = {{ {grid} }}\nrun = {{"
+
+
+def test_why_some_points_were_refused_is_said(write, said, tmp_path):
+    text = said("sweep", write(gridded("sigma1 = [0.1, 1e39]"), RUN, STEP), "--store", tmp_path / "store")
+    assert text.endswith(
+        '1 of them refused: the setup holds 1e+39, which no float32 can; choose another scale, or dtype="float64".\n'
+    )
+    assert len(text.splitlines()) > 2 and "2 points are in" in text
+
+
+def test_one_point_shows_its_numbers(write, said, tmp_path):
+    text = said("sweep", write(gridded("omega = [3]"), RUN, STEP), "--store", tmp_path / "store")
+    assert "1 point is in" in text and text.split()[:2] == ["found", "value"]
+    assert any(line.split()[:2] == ["steps", "5"] for line in text.splitlines())
+
+
+def test_the_last_time_is_that_of_each_point(write, said, tmp_path):
+    text = said("sweep", write(gridded("record = [2, 4], omega = [0, 3]"), RUN, STEP), "--store", tmp_path / "store")
+    (row,) = [line.split() for line in text.splitlines() if line.startswith("loss_mean ")]
+    found = ss.sweep.load(tmp_path / "store")
+    last = found.loss_mean.where(found.iteration_of_point == 5).max("time")
+    assert row[-1] == "0" and float(row[3]) == pytest.approx(float(last.max()), rel=1e-3)
 
 
 def test_points_that_fail_are_one_sentence(write, invoke, tmp_path, monkeypatch):

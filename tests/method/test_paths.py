@@ -3,7 +3,17 @@
 import numpy as np
 import pytest
 
-from stablestep.compressor import EF21, ErrorFeedback, LocalClip, Momentum, RandomSparsification, ScaledSign, Sign, TopK
+from stablestep.compressor import (
+    EF21,
+    ErrorFeedback,
+    Identity,
+    LocalClip,
+    Momentum,
+    RandomSparsification,
+    ScaledSign,
+    Sign,
+    TopK,
+)
 from stablestep.errors import InvalidInput
 from stablestep.noise import Gaussian
 from stablestep.problem import EvenPower, Quadratic, Quartic
@@ -11,7 +21,8 @@ from stablestep.schedule import Constant, Normalized, Polynomial
 from stablestep.server import HeavyBall
 from stablestep.setup import Agents, Setup
 from stablestep.simulate import simulate
-from stablestep.vary import vary, vary_with
+from stablestep.sweep import sweep
+from stablestep.vary import vary, vary_all
 
 UNLIKE = Setup(
     Quadratic([1.0, 3.0]),
@@ -99,12 +110,12 @@ def test_the_same_name_in_schedule_and_setup():
     with pytest.raises(
         InvalidInput, match=r'"power" is several unlike .*problem\.power = 4, schedule\.power = 0\.5\); name one'
     ):
-        vary_with(BOTH, Polynomial(0.1, power=0.5), "power", 6)
-    setup, schedule = vary_with(BOTH, Polynomial(0.1, power=0.5), "schedule.power", 1.0)
+        vary_all(BOTH, Polynomial(0.1, power=0.5), {"power": 6})
+    setup, schedule = vary_all(BOTH, Polynomial(0.1, power=0.5), {"schedule.power": 1.0})
     assert schedule.power == 1.0 and setup.problem.power == 4
-    setup, schedule = vary_with(BOTH, Polynomial(0.1, power=0.5), "problem.power", 6)
+    setup, schedule = vary_all(BOTH, Polynomial(0.1, power=0.5), {"problem.power": 6})
     assert schedule.power == 0.5 and setup.problem.power == 6
-    _, schedule = vary_with(BOTH, Normalized(Polynomial(0.1, power=0.5)), "schedule.power", 1.0)
+    _, schedule = vary_all(BOTH, Normalized(Polynomial(0.1, power=0.5)), {"schedule.power": 1.0})
     assert schedule.schedule.power == 1.0
 
 
@@ -126,6 +137,36 @@ def test_bad_paths(path, message):
     with pytest.raises(InvalidInput, match=message) as caught:
         vary(NESTED, path, 1.5)
     assert "\n" not in str(caught.value)
+
+
+SPARSE = Setup(Quadratic([1.0, 3.0]), Agents(2, Gaussian(0.1), RandomSparsification(omega=3.0)))
+TWICE_SAID = [
+    ({"eta": [0.1], "schedule.eta": [0.2]}, '"eta" and "schedule.eta" are both schedule.eta; leave one of them out'),
+    ({"omega": [1.0], "agents.1.omega": [2.0]}, '"omega" and "agents.1.omega" are both agents.1.compressor.omega'),
+    ({"agents.all.omega": [1.0], "agents.1.omega": [2.0]}, "are both agents.1.compressor.omega"),
+    (
+        {"omega": [1.0], "compressor": [Identity()]},
+        '"compressor" would replace what "omega" says; give "compressor" first',
+    ),
+]
+
+
+@pytest.mark.parametrize(("grid", "words"), TWICE_SAID)
+def test_two_names_for_one_parameter_are_refused(grid, words):
+    options = {"schedule": Constant(0.05), "x0": 1.0, "steps": 2, "runs": 1}
+    for compute in (
+        lambda: simulate(SPARSE, grid=grid, **options),
+        lambda: sweep(simulate, SPARSE, grid, store=None, **options),
+        lambda: sweep(simulate, SPARSE, [{name: values[0] for name, values in grid.items()}], store=None, **options),
+    ):
+        with pytest.raises(InvalidInput) as caught:
+            compute()
+        assert words in str(caught.value)
+
+
+def test_a_part_and_then_a_parameter_of_it():
+    varied = {"compressor": RandomSparsification(omega=1.0), "omega": 2.0}
+    assert vary_all(SPARSE, None, varied)[0].groups[0].compressor.omega(2) == 2.0
 
 
 def test_a_grid_over_a_path_is_a_single_call():

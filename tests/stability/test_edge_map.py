@@ -98,6 +98,8 @@ GOOD = {"setup": PLAIN, "x0": 1.0, "eta": [0.1], "count": [1]}
 BAD = [
     ({"power": [2]}, "one parameter can be varied beside eta, but 2 are given"),
     ({"eta": [0.1, 0.0]}, "must list positive steps"),
+    ({"eta": [[1, 2], [3]]}, "must list positive steps"),
+    ({"eta": [[1, 2], [3, 4]]}, "must list positive steps"),
     ({"eta": [-0.1]}, "must list positive steps"),
     ({"eta": [np.nan]}, "must list positive steps"),
     ({"eta": []}, "must list positive steps"),

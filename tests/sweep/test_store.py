@@ -100,6 +100,26 @@ def test_a_spoilt_point_is_named(tmp_path):
         ss.sweep.load(tmp_path).load()
 
 
+RECORDS = {
+    "store.json": lambda store: ss.sweep(numbers, SETUP, {"count": [1, 2]}, store=store),
+    "sweeps/*.json": ss.sweep.load,
+    "sweeps/*.keys": ss.sweep.load,
+}
+
+
+@pytest.mark.parametrize(("pattern", "reading"), RECORDS.items(), ids=RECORDS)
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"{", b"0123456789abcdef", b"\xff"])
+def test_a_spoilt_record_is_named_and_once_deleted_made_again(tmp_path, pattern, reading, content):
+    before = ss.sweep(numbers, SETUP, {"count": [1, 2]}, store=tmp_path).load()
+    (path,) = tmp_path.glob(pattern)
+    path.write_bytes(content)
+    with pytest.raises(InvalidInput, match=rf"{path.name}.*is spoilt; delete it, and run the sweep again"):
+        reading(tmp_path)
+    path.unlink()
+    ss.sweep(numbers, SETUP, {"count": [1, 2]}, store=tmp_path)
+    xr.testing.assert_identical(ss.sweep.load(tmp_path).load(), before)
+
+
 @pytest.mark.parametrize(
     ("number", "kind"), [(errno.ENOSPC, NotWritten), (errno.EROFS, InvalidInput), (errno.EACCES, InvalidInput)]
 )

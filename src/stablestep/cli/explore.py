@@ -21,13 +21,15 @@ def explore(
     """Write a page, one file without network, in which sliders change the constants and every result's step limit follows."""
     from stablestep.explore import explore as of_setup
     from stablestep.explore import page
-    from stablestep.files import write_files
+    from stablestep.files import require_files, writable, write_files
     from stablestep.spec import load
 
+    require_files(out)
     if spec is None:
         text = page()
     else:
         described = load(spec, to_run=False)
         text = of_setup(described.setup, described.run["x0"], described.run.get("seed", 0), measure, yes)
-    write_files({out: text.encode()})
+    with writable(out.parent):
+        write_files({out: text.encode()})
     screen.console(highlight=False, markup=False).print(f"{out} ({len(text.encode()) / 1e6:.2f} MB)")

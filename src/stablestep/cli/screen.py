@@ -93,7 +93,7 @@ def say(message: str) -> None:
     """One sentence on stderr; if that takes nothing either, the exit status has to do."""
     try:
         print(message, file=sys.stderr, flush=True)
-    except OSError:
+    except (OSError, ValueError):
         _silence(sys.stderr)
 
 

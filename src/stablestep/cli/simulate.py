@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 ROWS = 12
+FILES = ("result.nc", "loss.png", "loss.svg")
 
 
 @command(
@@ -30,13 +31,14 @@ def simulate(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the result goes.")] = Path("out"),
 ) -> None:
     """Simulate what a spec describes: DIR/result.nc, DIR/loss.png and DIR/loss.svg, and a table here."""
-    from stablestep.files import make_folders, writable, write_files
+    from stablestep.files import make_folders, require_files, writable, write_files
     from stablestep.simulate import simulate as run
     from stablestep.spec import load
 
     described = load(spec)
     with writable(out):
         make_folders(out)
+    require_files(*(out / name for name in FILES))
     result = run(described.setup, schedule=described.schedule, **described.run)
     files = _files(result)
     with writable(out):
@@ -55,7 +57,7 @@ def _files(result: "xr.Dataset") -> dict[str, bytes]:
     figure, ax = plot.panels()
     plot.loss(_flat(result), ax)
     picture = Figure("loss", figure, "")
-    return {"result.nc": netcdf(result), "loss.png": picture.png, "loss.svg": picture.svg}
+    return dict(zip(FILES, (netcdf(result), picture.png, picture.svg)))
 
 
 def _flat(result: "xr.Dataset") -> "xr.Dataset":

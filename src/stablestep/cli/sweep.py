@@ -1,5 +1,6 @@
 """`stablestep sweep`."""
 
+from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from stablestep.sweep import Plan
 
 MOST_READ = 1000  # points, for a table
+MOST_SAID = 3  # reasons
 FUNCTIONS = ("simulate", "critical", "limits", "moments")
 
 
@@ -65,23 +67,44 @@ def sweep(
         fail(f"{str(stopped)[0].upper()}{str(stopped)[1:]}", 1)
     except KeyboardInterrupt:
         fail(f'Interrupted: finished points are kept in "{store}", and the same command goes on from there.', 130)
-    if found.attrs["points"] <= MOST_READ:
+    reasons = _reasons(found)
+    count, refused = found.attrs["points"], reasons.total()
+    if refused == count:
+        which = f"All {count} points were" if count > 1 else "The only point was"
+        fail(f"{which} refused: {_listed(reasons)}", 2)
+    if count <= MOST_READ:
         console.print(_table(found, grid))
-    refused = int((found["failure"] != "").sum()) if "failure" in found else 0
-    told = f"{found.attrs['finished']} points are in {store}" + (f", {refused} of them refused" if refused else "")
-    console.print(f"{told}.", soft_wrap=True, highlight=False, markup=False)
+    are = "point is" if found.attrs["finished"] == 1 else "points are"
+    told = f"{found.attrs['finished']} {are} in {store}" + (
+        f", {refused} of them refused: {_listed(reasons)}" if refused else "."
+    )
+    console.print(told, soft_wrap=True, highlight=False, markup=False)
+
+
+def _reasons(found: "xr.Dataset") -> Counter[str]:
+    """Why points were refused, and how many for each reason."""
+    return Counter(words for words in found["failure"].values.flat if words) if "failure" in found else Counter()
+
+
+def _listed(reasons: Counter[str]) -> str:
+    """The most frequent reasons in one line."""
+    listed = [words if len(reasons) == 1 else f"({count}) {words}" for words, count in reasons.most_common(MOST_SAID)]
+    more = len(reasons) - len(listed)
+    return " ".join([*listed, f"And {more} other reasons." if more else ""]).strip()
 
 
 def _asked(of: str, method: str | None, described: "Spec") -> tuple[Any, dict[str, Any]]:
     """The function and its arguments."""
-    from stablestep.errors import InvalidInput, one_of, require
+    from stablestep.errors import InvalidInput, nearest, one_of, require
     from stablestep.message import moments
     from stablestep.schedule import Constant
     from stablestep.simulate import simulate
-    from stablestep.stability import advise, critical_step
+    from stablestep.stability import METHODS, advise, critical_step
 
     one_of("--of", of, FUNCTIONS)
     require(method is None or of == "critical", f"--method is of critical, but --of is {of}; leave one of them out.")
+    known = method is None or method in METHODS
+    require(known, f'--method is "{method}", but there is none of that name. {nearest(str(method), METHODS)}')
     run = described.run
     start = {"x0": run["x0"], "seed": run.get("seed", 0)}
     match of:
@@ -147,21 +170,42 @@ def _words(plan: "Plan", jobs: int) -> str:
 
 
 def _table(found: "xr.Dataset", dims: Collection[str]) -> "Table":
-    """The spread over the points of every number that differs between them, at the last time where there are several."""
+    """The spread over the points of every number that differs between them, or the numbers where none does."""
     import numpy as np
     from rich.table import Table
 
     from stablestep.report import number
 
+    def written(value: float) -> str:
+        return number(float(f"{value:.4g}"))
+
+    numbers = {name: values for name, values in _numbers(found, dims).items() if not np.isnan(values).all()}
+    differing = {name: values for name, values in numbers.items() if np.nanmin(values) < np.nanmax(values)}
+    if not differing:
+        table = Table("found", "value", "missing", box=None, pad_edge=False)
+        for name, values in numbers.items():
+            table.add_row(name, written(np.nanmin(values)), str(np.isnan(values).sum()))
+        return table
     table = Table("found", "smallest", "median", "largest", "missing", box=None, pad_edge=False)
-    last = found.isel(time=-1) if "time" in found.dims else found
-    for name, variable in last.data_vars.items():
-        if variable.dtype.kind in "iuf" and set(variable.dims) <= set(dims):
-            values = variable.values.ravel()
-            there = values[~np.isnan(values)]
-            if there.size and there.min() < there.max():
-                spread = (there.min(), np.median(there), there.max())
-                table.add_row(
-                    str(name), *(number(float(f"{value:.4g}")) for value in spread), str(values.size - there.size)
-                )
+    for name, values in differing.items():
+        spread = (summary(values[~np.isnan(values)]) for summary in (np.min, np.median, np.max))
+        table.add_row(name, *map(written, spread), str(np.isnan(values).sum()))
     return table
+
+
+def _numbers(found: "xr.Dataset", dims: Collection[str]) -> dict[str, Any]:
+    """Every number of all points, at the last time of each where there are several."""
+    last = found.isel(time=_end(found)) if "time" in found.dims else found
+    return {
+        str(name): variable.values.ravel().astype(float)
+        for name, variable in last.data_vars.items()
+        if variable.dtype.kind in "iuf" and set(variable.dims) <= set(dims)
+    }
+
+
+def _end(found: "xr.Dataset") -> Any:
+    """The place of the last time: where runs are of different lengths, that of each point."""
+    if "time_of_point" not in found:
+        return -1
+    there = found["time_of_point"].notnull()
+    return found.sizes["time"] - 1 - there.isel(time=slice(None, None, -1)).argmax("time")

@@ -4,10 +4,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from stablestep.errors import flag, require, seed_of, shown
+from stablestep.errors import InvalidInput, flag, require, seed_of, shown
 from stablestep.method import Process
 from stablestep.problem import Problem
 from stablestep.record.dataset import NAMES
@@ -71,8 +73,25 @@ class Run:
     def paths(self, process: Process, points: Float[Array, "runs d"], iterations: Int[np.ndarray, " times"]) -> Paths:
         """The runs of a process from these points."""
         arrays, ball = cast(process, points.dtype), self.ball(points)
+        for name, function in self.watched.items():
+            _check_observed(name, function, points)
         return monte_carlo(arrays, points, iterations, self.seed, ball, self.watched, self.final)
 
     def facts(self, points: Float[Array, "runs d"]) -> dict[str, Any]:
         """For provenance."""
         return {"x0": describe_start(self.x0), "seed": self.seed, "runs": self.runs, "radius": self.ball(points)}
+
+
+def _check_observed(name: str, function: Callable, points: Float[Array, "runs d"]) -> None:
+    """Raise `InvalidInput` unless a function of x returns a number or an array of numbers."""
+    try:
+        found: Any = jax.eval_shape(function, jax.ShapeDtypeStruct(points.shape[1:], points.dtype))
+    except Exception as error:  # whatever it raises itself, or JAX of what it returns
+        said = str(error).splitlines()[0] if str(error) else ""
+        raise InvalidInput(
+            f'observe: "{name}" failed with {type(error).__name__} ({said}); give a JAX function of x that returns numbers.'
+        ) from error
+    single = isinstance(found, jax.ShapeDtypeStruct)
+    real = single and not jnp.issubdtype(found.dtype, jnp.complexfloating)
+    what = f"{found.dtype} values" if single else shown(found) if found is None else f"a {type(found).__name__}"
+    require(real, f'observe: "{name}" returned {what}, but must return a real number or one array of them.')

@@ -8,7 +8,7 @@ from os import PathLike
 import numpy as np
 from jaxtyping import Float
 
-from stablestep.errors import InvalidInput, Numbers, instance, listed, nearest, require, shown, whole
+from stablestep.errors import InvalidInput, Numbers, instance, listed, nearest, numbers, require, shown, whole
 from stablestep.later import xarray as xr
 from stablestep.progress import Watched, watched
 from stablestep.setup import Setup
@@ -91,13 +91,13 @@ def _row(
 
 
 def _steps(eta) -> Float[np.ndarray, " etas"]:
-    etas = np.asarray(eta)
-    fits = etas.dtype.kind in "iuf" and etas.ndim == 1 and len(etas) > 0
-    require(
-        fits and bool(np.all((etas > 0) & np.isfinite(etas))),
-        f"eta is {shown(eta)}, but must list positive steps.",
-    )
-    return etas.astype(float)
+    words = f"eta is {shown(eta)}, but must list positive steps."
+    try:
+        etas = numbers("eta", eta)
+    except InvalidInput as error:
+        raise InvalidInput(words) from error
+    require(etas.ndim == 1 and len(etas) > 0 and bool(np.all((etas > 0) & np.isfinite(etas))), words)
+    return etas
 
 
 def _ends(at: StartPoint, etas: np.ndarray, steps: int, runs: int, blown: float) -> tuple[np.ndarray, np.ndarray]:

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from stablestep.described import describe
-from stablestep.errors import InvalidInput, instance, is_number, require, shown
+from stablestep.errors import InvalidInput, instance, require, shown
 from stablestep.schedule import Schedule
 from stablestep.setup import Setup
-from stablestep.vary import vary, vary_with
+from stablestep.vary import label, values_of, vary_all
 
 POINT = "point"  # the dimension of a list
 
@@ -53,11 +52,11 @@ class Points:
     def labels(self) -> dict[str, list]:
         """What is varied as numbers and texts, by name."""
         columns = zip(*self.rows) if self.rows else self.axes
-        return {name: [_label(value) for value in column] for name, column in zip(self.names, columns)}
+        return {name: [label(value) for value in column] for name, column in zip(self.names, columns)}
 
     def words(self, number: int) -> str:
         """A point in words."""
-        return ", ".join(f"{name} = {_label(value)}" for name, value in self[number].items()) or "the only point"
+        return ", ".join(f"{name} = {label(value)}" for name, value in self[number].items()) or "the only point"
 
 
 def points_of(grid: Any) -> Points:
@@ -70,7 +69,7 @@ def points_of(grid: Any) -> Points:
     'omega = 8.0, count = 2'
     """
     if isinstance(grid, Mapping):
-        return Points(tuple(grid), axes=tuple(_axis(name, grid[name]) for name in grid))
+        return Points(tuple(grid), axes=tuple(values_of(name, grid[name]) for name in grid))
     rows: list[Any] = list(grid) if isinstance(grid, Sequence) and not isinstance(grid, str) else [grid]
     require(
         all(isinstance(row, Mapping) for row in rows),
@@ -87,21 +86,6 @@ def points_of(grid: Any) -> Points:
     return Points(names, rows=tuple(tuple(row[name] for name in names) for row in rows))
 
 
-def _axis(name: Any, values: Any) -> list:
-    listed = isinstance(name, str) and isinstance(values, Sequence | np.ndarray) and not isinstance(values, str)
-    require(
-        listed, f"the grid has {shown(name)}: {shown(values)}, but must map names of parameters to lists of values."
-    )
-    require(len(values) > 0, f'the grid has no values of "{name}"; give at least one.')
-    return list(values)
-
-
-def _label(value: Any) -> Any:
-    if isinstance(value, bool | str) or is_number(value):
-        return np.asarray(value).item()
-    return shown(value.tolist()) if isinstance(value, np.ndarray) else describe(value)
-
-
 Case = tuple[Setup, dict[str, Any]]
 
 
@@ -109,17 +93,15 @@ def case(function: Callable, setup: Setup, arguments: Mapping[str, Any], point: 
     """The setup and the arguments of the function at a point: its names are the function's own arguments, or parameters as for `vary`.
 
     Raises:
-        InvalidInput: if nothing has a parameter of that name.
+        InvalidInput: if nothing has a parameter of that name, or two names are of one.
     """
-    own, arguments = _own(function), dict(arguments)
+    own = _own(function)
+    arguments = {**arguments, **{name: value for name, value in point.items() if name in own}}
     schedule = arguments.get("schedule")
-    for name, value in point.items():
-        if name in own:
-            arguments[name] = value
-        elif isinstance(schedule, Schedule):
-            setup, arguments["schedule"] = vary_with(setup, arguments["schedule"], name, value)
-        else:
-            setup = vary(setup, name, value)
+    varied = {name: value for name, value in point.items() if name not in own}
+    if not isinstance(schedule, Schedule):
+        return vary_all(setup, None, varied)[0], arguments
+    setup, arguments["schedule"] = vary_all(setup, schedule, varied)
     return setup, arguments
 
 

@@ -12,10 +12,12 @@ import psutil
 
 from stablestep.errors import InvalidInput, require
 from stablestep.files import FULL, NotWritten, write_files
+from stablestep.sweep.digest import SIZE
 
 IDENTITY = "store.json"
 CELLS, SWEEPS = "cells", "sweeps"
 SUFFIX = ".nc"
+FACTS = {"function", "names", "count", "dims", "shape", "labels", "attributes"}  # of a sweep
 
 
 class Memory:
@@ -65,7 +67,7 @@ class Folder:
         with self._writable():
             self.path.mkdir(parents=True, exist_ok=True)
             if not (self.path / IDENTITY).exists():
-                others = [name for name in os.listdir(self.path) if not name.startswith(".")]
+                others = [name for name in _listed(self.path) if name not in (CELLS, SWEEPS)]
                 require(
                     not others,
                     f'the folder "{self.path}" holds {others[:1]} and is no store; give an empty or a new one.',
@@ -81,6 +83,7 @@ class Folder:
     def _check(self, identity: Mapping[str, str]) -> None:
         held = self._read_json(self.path / IDENTITY)
         for name, value in identity.items():
+            require(name in held, _spoilt(self.path / IDENTITY))
             require(
                 held.get(name) == value,
                 f'the store "{self.path}" was made with {name} {held.get(name)}, and this is {name} {value}; '
@@ -127,7 +130,7 @@ class Folder:
     def describe(self, name: str, facts: dict[str, Any], keys: list[str]) -> None:
         """Keep what a sweep computes, and the keys of its points in order."""
         path, raw = self.path / SWEEPS / name, b"".join(map(bytes.fromhex, keys))
-        if not path.with_suffix(".json").exists():
+        if not all(path.with_suffix(kind).exists() for kind in (".json", ".keys")):
             with self._writable():
                 write_files({path.with_suffix(".keys"): raw, path.with_suffix(".json"): _json(facts)})
 
@@ -143,21 +146,33 @@ class Folder:
         if chosen not in there:
             words = "; ".join(f'"{entry}" ({self._words(entry)})' for entry in sorted(there))
             raise InvalidInput(f'"{self.path}" holds {words}; give the name of one as sweep.')
-        path = self.path / SWEEPS / chosen
-        raw = np.frombuffer(path.with_suffix(".keys").read_bytes(), np.uint8)
-        return self._read_json(path.with_suffix(".json")), [row.tobytes().hex() for row in raw.reshape(-1, 16)]
+        facts = self._facts(chosen)
+        return facts, self._keys(chosen, facts["count"])
 
     def _words(self, name: str) -> str:
-        facts = self._read_json(self.path / SWEEPS / f"{name}.json")
+        facts = self._facts(name)
         return f"{facts['function']} at {facts['count']} points of {', '.join(facts['names'])}"
 
+    def _facts(self, name: str) -> dict[str, Any]:
+        path = self.path / SWEEPS / f"{name}.json"
+        facts = self._read_json(path)
+        require(facts.keys() >= FACTS, _spoilt(path))
+        return facts
+
+    def _keys(self, name: str, count: int) -> list[str]:
+        path = self.path / SWEEPS / f"{name}.keys"
+        raw = _bytes(path)
+        require(len(raw) == count * SIZE, _spoilt(path))
+        return [row.tobytes().hex() for row in np.frombuffer(raw, np.uint8).reshape(-1, SIZE)]
+
     def _read_json(self, path: Path) -> dict[str, Any]:
+        raw = _bytes(path)
         try:
-            return json.loads(path.read_bytes())
-        except (OSError, ValueError) as error:
-            raise InvalidInput(
-                f'"{path}" cannot be read ({error}), so this is no store; give another folder.'
-            ) from error
+            record = json.loads(raw)
+        except ValueError as error:
+            raise InvalidInput(_spoilt(path)) from error
+        require(isinstance(record, dict), _spoilt(path))
+        return record
 
     def _folder(self, key: str) -> Path:
         return self.path / CELLS / key[:3]
@@ -185,6 +200,18 @@ class Folder:
 
 
 Store = Folder | Memory
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        words = f'"{path}" cannot be read ({error.strerror}); make it readable, or delete it and run the sweep again.'
+        raise InvalidInput(words) from error
+
+
+def _spoilt(path: Path) -> str:
+    return f'"{path}" is spoilt; delete it, and run the sweep again.'
 
 
 def _listed(folder: Path) -> list[str]:
