@@ -21,6 +21,7 @@ from stablestep.estimate.tail import Tail, scales, tail
 from stablestep.estimate.value import FEWEST
 from stablestep.estimate.variance import AffineVariance, affine_variance
 from stablestep.noise import Minibatch
+from stablestep.norms import norm
 from stablestep.problem import FiniteSum, Problem, SumProblem
 from stablestep.server import Server
 from stablestep.setup import Agents, Setup
@@ -30,6 +31,7 @@ from stablestep.theorem.of_setup import sends_signs
 Vector = Float[Array, " d"]
 BETWEEN = 4  # steps from one point to the next
 ITERATIONS = 30  # of the power method, from a vector that the point before has found
+SQUARES = 1e-140, 1e140  # sizes whose squares float64 holds
 COORDINATES = 2048  # of which the tail is looked at
 
 
@@ -130,7 +132,8 @@ def survey(
         points: how many are looked at, at least 6.
 
     Raises:
-        InvalidInput: if an argument cannot be right, or the loss or its gradient is not finite on the way.
+        InvalidInput: if an argument cannot be right, the loss or its gradient is not finite on the way, or gradients are so small or large
+            that their digits or squares are lost.
 
     >>> draws = np.random.default_rng(0).normal(size=(16, 3))
     >>> found = survey(lambda w, x: jnp.sum((w - x) ** 2), np.ones(3), list(draws), agents=8)
@@ -155,10 +158,10 @@ def _count(agents: int | None, clients: int) -> int:
 
 
 class _Look(NamedTuple):
-    """One point, as arrays: over clients [n] what is called so."""
+    """One point, as arrays: over clients [n] what is called so; `length` is ‖∇f‖, `spread` the norm of all deviations."""
 
     loss: Array
-    mean: Vector
+    length: Array
     clients: Float[Array, "n d"]
     spread: Array
     curvature: Array
@@ -167,18 +170,26 @@ class _Look(NamedTuple):
     vectors: Float[Array, "m d"]
     samples: Float[Array, "b J"]
 
+    @property
+    def noise(self) -> float:
+        """The total variance of one worker's gradient; a Python number, as float32 may not hold it."""
+        clients, own = self.clients.shape[0], self.samples.shape[0]
+        return float(self.spread) ** 2 / (clients * (own - 1))
+
 
 @eqx.filter_jit
 def _look(problem: Problem, parts: list[SumProblem], x: Vector, vectors: Float[Array, "m d"]) -> _Look:
     each = jnp.stack([_singles(part, x) for part in parts])
     clients = jnp.mean(each, axis=1)
-    mean, rest = jnp.mean(clients, axis=0), each.shape[1] - 1
-    spread = jnp.mean(jnp.sum(jnp.square(each - clients[:, None]), axis=(1, 2)) / rest)
+    mean = jnp.mean(clients, axis=0)
+    # Norms, as squares of small gradients vanish.
+    spread = norm(jnp.ravel(each - clients[:, None]))
     whole, *own = [_top(one, x, vector) for one, vector in zip([problem, *parts], vectors, strict=True)]
-    unit = mean / jnp.maximum(jnp.linalg.norm(mean), jnp.finfo(x.dtype).tiny)
+    length = norm(mean)
+    unit = mean / jnp.where(length > 0, length, 1)
     along = jnp.vdot(unit, problem.hessian_product(x, unit))
     bent, found = jnp.stack([size for size, _ in own]), jnp.stack([vector for _, vector in (whole, *own)])
-    return _Look(problem.value(x), mean, clients, spread, whole[0], along, bent, found, each[0, :, :COORDINATES])
+    return _Look(problem.value(x), length, clients, spread, whole[0], along, bent, found, each[0, :, :COORDINATES])
 
 
 def _singles(part: SumProblem, x: Vector) -> Float[Array, "b d"]:
@@ -192,7 +203,7 @@ def _top(problem: Problem, x: Vector, vector: Vector) -> tuple[Array, Vector]:
     def again(_, state):
         _, direction = state
         bent = problem.hessian_product(x, direction)
-        size = jnp.linalg.norm(bent)
+        size = norm(bent)
         return size, jnp.where(size > 0, bent / jnp.where(size > 0, size, 1), direction)
 
     return jax.lax.fori_loop(0, ITERATIONS, again, (jnp.zeros((), x.dtype), vector))
@@ -205,6 +216,8 @@ def _descent(setup: Setup, parts: list[FiniteSum], x: Vector, count: int) -> lis
     for place in range(count):
         found = _look(setup.problem, list(parts), x, vectors)
         _check_finite(found, place)
+        if place == 0:
+            _check_held(found, x.dtype)
         looks.append(found)
         vectors = found.vectors
         for _ in range(BETWEEN if found.curvature > 0 else 0):
@@ -223,12 +236,23 @@ def _check_finite(found: _Look, number: int) -> None:
         )
 
 
+def _check_held(found: _Look, dtype: np.dtype) -> None:
+    """Gradients and curvatures are wanted with all their digits, and with squares in float64."""
+    least, most = max(1e6 * float(jnp.finfo(dtype).tiny), SQUARES[0]), SQUARES[1]
+    size, bent = max(float(found.length), float(found.spread)), float(found.curvature)
+    require(
+        (size == 0 or least <= size <= most) and (bent == 0 or least <= bent) and max(size, bent) > 0,
+        f"at params the gradients have the size {size:.4g} and the Hessian {bent:.4g}, but must be between {least:.2g} and {most:g} in "
+        f"{dtype}; multiply the loss by a constant, which divides the steps by it.",
+    )
+
+
 def _point(found: _Look, batches: int) -> Point:
-    square, spread = float(jnp.vdot(found.mean, found.mean)), float(found.spread)
+    square, spread = float(found.length) ** 2, found.noise
     return Point(
         loss=float(found.loss),
         gradient_sq=max(0.0, square - spread / batches),
-        variance=spread / found.mean.size,
+        variance=spread / found.clients.shape[1],
         curvature=float(found.curvature),
         along=float(found.along),
     )
@@ -240,7 +264,7 @@ def _found(setup: Setup, x0: Vector, looks: list[_Look]) -> Survey:
     points = tuple(_point(look, own * len(setup.groups)) for look in looks)
     smooth = smoothness([point.gradient_norm for point in points], [point.curvature for point in points])
     spread = affine_variance([point.gradient_sq for point in points], [point.variance for point in points])
-    noise = np.array([float(look.spread) for look in looks]) / own
+    noise = np.array([look.noise for look in looks]) / own
     apart = dissimilarity(np.array([look.clients for look in looks]), noise) if told else None
     bent = _of_clients(looks, noise) if told else None
     samples = np.asarray(looks[0].samples, float)

@@ -88,11 +88,16 @@ def spread(noise: Noise, problem: Problem) -> Spread:
     rng = np.random.default_rng(0)
     probes = [np.zeros(dim), np.ones(dim), np.linspace(1, 2, dim), *rng.normal(size=(2, dim))]
     with jax.enable_x64(True):
-        found = _covariances(traced(noise), traced(problem), rng.normal(size=(len(probes), dim)), probes)
+        points = rng.normal(size=(len(probes), dim))
+        rest = float(np.max(_covariances(traced(noise), traced(problem), points, probes)[0]))
+        size = float(np.exp2(np.ceil(np.log2(max(1.0, rest)) / 2)))
+        # Gradients as large as the noise, beside which rounding would hide what grows with them.
+        large = [size * probe for probe in probes]
+        found = _covariances(traced(noise), traced(problem), points, large)
     additive, even, uneven, *others = (np.asarray(part, float) for part in found)
-    relative, own = _parts(_diagonal(even - additive), _diagonal(uneven - additive), probes[2])
+    relative, own = _parts(_diagonal(even - additive) / size**2, _diagonal(uneven - additive) / size**2, probes[2])
     result = Spread(additive, relative, own)
-    for probe, other in zip(probes[1:], (even, uneven, *others), strict=True):
+    for probe, other in zip(large[1:], (even, uneven, *others), strict=True):
         added = relative * (probe @ probe) + own * probe**2
         wanted = additive + (added if additive.ndim == 1 else np.diag(added))
         if not np.allclose(other, wanted, rtol=1e-9, atol=1e-9 * float(np.max(np.abs(wanted)))):

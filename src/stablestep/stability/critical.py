@@ -46,10 +46,12 @@ def critical_step(
 
     A run has failed, to "rollouts" and "simulation", where its mean f over the last fifth of its steps lies above f(x0), or where f − f*
     has passed `blown` = 1000 times its start on the way (f where the infimum f* is unknown); the threshold is a choice, and moves an edge
-    by some percent. `CriticalStep.status` says what an answer is worth.
+    by some percent. Runs are in float32 where it holds x, f, ∇f and the steps with room, else in float64. `CriticalStep.status` says what
+    an answer is worth.
 
     Raises:
-        InvalidInput: for an unknown method or option, or a setup that the method cannot treat, naming one that can.
+        InvalidInput: for an unknown method or option, a setup that the method cannot treat, naming one that can, or numbers that float64
+            does not hold with their squares.
 
     >>> from stablestep import problem
     >>> from stablestep.setup import Agents

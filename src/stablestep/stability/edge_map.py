@@ -14,7 +14,7 @@ from stablestep.progress import Watched, watched
 from stablestep.setup import Setup
 from stablestep.stability.critical import METHODS
 from stablestep.stability.members import Runner
-from stablestep.stability.rollouts import precision
+from stablestep.stability.precision import precision
 from stablestep.stability.start_point import BLOWN, StartPoint, checked_blown, edge_of, start_point
 from stablestep.sweep import sweep
 
@@ -51,7 +51,7 @@ def edge_map(
         A Dataset with `up` and `blown` (parameter, eta) and `predicted` (predictor, parameter).
 
     Raises:
-        InvalidInput: if more than one parameter is varied, or the setup has none of that name.
+        InvalidInput: if more than one parameter is varied, the setup has none of that name, or float64 does not hold its numbers.
 
     >>> from stablestep import problem
     >>> from stablestep.setup import Agents
@@ -102,7 +102,7 @@ def _steps(eta) -> Float[np.ndarray, " etas"]:
 
 def _ends(at: StartPoint, etas: np.ndarray, steps: int, runs: int, blown: float) -> tuple[np.ndarray, np.ndarray]:
     """The fractions of runs that end up, and that blow up, at each step."""
-    runner = Runner(at, runs * len(etas), precision(blown), blown)
+    runner = Runner(at, runs * len(etas), precision(at, blown, *etas.tolist()), blown)
     ended = runner(np.repeat(etas, runs), steps)
     shape = (len(etas), runs)
     return ended.up.reshape(shape).mean(axis=1), ended.blown.reshape(shape).mean(axis=1)

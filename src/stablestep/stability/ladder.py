@@ -7,8 +7,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float
 
-from stablestep.errors import positive, whole
+from stablestep.errors import positive, require, whole
 from stablestep.progress import say
+from stablestep.stability.root import FARTHEST
 from stablestep.stability.start_point import CriticalStep, never, sharpness, symmetric
 
 TOLERANCE = 0.03
@@ -97,6 +98,10 @@ class _Ladder:
         logs, ups, moves = np.zeros(0), np.zeros(0, bool), 0
         for _ in range(ROUNDS):
             placed = self._placed(centre, reach)
+            require(
+                float(np.max(np.abs(placed))) < FARTHEST,
+                f"the search for an edge reached the step exp({placed[0]:.4g}), which no float64 can hold; scale f or x.",
+            )
             ended = self.runner(np.exp(placed), length, self.batch)
             self.batch, self.cost = self.batch + 1, self.cost + ended.steps
             say(f"round {self.batch}, {length} steps each")

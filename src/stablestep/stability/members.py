@@ -9,6 +9,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Bool, Float
 
+from stablestep.errors import require
 from stablestep.method import Method, method, state_size
 from stablestep.record import cast, compiled, start, within_memory, working_dtype
 from stablestep.schedule import Constant
@@ -50,10 +51,22 @@ class Runner:
         with working_dtype(self.dtype) as kind:
             ids = np.arange(self.members, dtype=np.uint32)
             streams = Stream.seed(self.seed).child(np.uint32(batch), Family.BATCH).children(ids, Family.RUN)
-            etas = np.broadcast_to(np.asarray(etas, kind), (self.members,))
+            etas = np.broadcast_to(_held(etas, kind), (self.members,))
             found = _ends(self.method, self.minimum, kind.type(self.blown), np.int32(steps), etas, streams, self.points)
         up, blown, taken = (np.asarray(leaf) for leaf in found)
         return Ends(up, blown, int(taken.sum()))
+
+
+def _held(etas: Float[np.ndarray, " members"] | float, kind: np.dtype) -> Float[np.ndarray, "..."]:
+    """Steps in the working precision, of which none may become infinite: an edge found there would be the type's own."""
+    with np.errstate(over="ignore"):
+        held = np.asarray(etas, kind)
+    largest = float(np.max(etas))
+    require(
+        bool(np.all(np.isfinite(held))),
+        f"a run has the step {largest:.4g}, but steps must be below {np.finfo(kind).max:.4g} in {kind}; scale f or x.",
+    )
+    return held
 
 
 @compiled

@@ -12,10 +12,11 @@ from stablestep.errors import require, whole
 from stablestep.record import cast, working_dtype
 from stablestep.stability.lyapunov import linearised, lyapunov
 from stablestep.stability.moments import moments
-from stablestep.stability.root import ASIDE, last_bracket, mean_of, root
+from stablestep.stability.root import ASIDE, FARTHEST, last_bracket, mean_of, root
 from stablestep.stability.start_point import CriticalStep, StartPoint, never, symmetric
 
 SCAN = np.geomspace(1e-6, 1e6, 97)
+BEYOND = np.geomspace(1e6, 1e60, 55)  # where messages are far from the size of the gradient, as signs and noise may be
 
 
 def one_step(case: StartPoint, samples: int | None = None) -> CriticalStep:
@@ -77,15 +78,27 @@ def _largest(
         calls += 1
         return criterion(grown(math.exp(log_step)))
 
-    logs = np.log(case.dimensionless(SCAN)) + ASIDE
-    # The mean of f may cross its start several times: a step beyond all of them is too large.
-    low, high = last_bracket(lambda log_step: mean_of(values(log_step)) > 0, logs)
+    low, high = _bracket(case, lambda log_step: mean_of(values(log_step)) > 0)
     if not high - low < math.inf:
         return never(math.inf if math.isinf(high) else 0.0, method, definition, count * (calls + 1))
     found = root(values, low, high, 1e-6)
     interval = symmetric(found.step, found.error)
     status = "exact" if case.fixed else "estimated"
     return CriticalStep(found.step, *interval, status, method, definition, count * (calls + 1), {"samples": count})
+
+
+def _bracket(case: StartPoint, over: Callable[[float], bool]) -> tuple[float, float]:
+    """Neighbours in log h as of `last_bracket`, in the problem's own units, or far beyond them."""
+
+    def sought(sizes: np.ndarray) -> tuple[float, float]:
+        logs = np.log(case.dimensionless(sizes)) + ASIDE
+        return last_bracket(over, logs[np.abs(logs) < FARTHEST])
+
+    # The mean of f may cross its start several times: a step beyond all of them is too large.
+    low, high = sought(SCAN)
+    if math.isinf(high):
+        return sought(BEYOND)
+    return sought(1 / BEYOND[::-1]) if math.isinf(low) else (low, high)
 
 
 def _growth(case: StartPoint, count: int) -> Callable[[float], np.ndarray]:

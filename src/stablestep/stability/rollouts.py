@@ -3,15 +3,24 @@
 import math
 from contextlib import suppress
 
+import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 
 from stablestep.errors import InvalidInput, whole
+from stablestep.method import Method, method
+from stablestep.norms import norm
+from stablestep.record import cast, working_dtype
+from stablestep.schedule import Constant
 from stablestep.stability.ladder import LONGEST, TOLERANCE, edge
 from stablestep.stability.members import Runner
 from stablestep.stability.onestep import one_step_log
-from stablestep.stability.start_point import BLOWN, CriticalStep, StartPoint, checked_blown, edge_of
+from stablestep.stability.precision import precision
+from stablestep.stability.start_point import BLOWN, SQUARED, CriticalStep, StartPoint, checked_blown, edge_of
+from stablestep.stream import Stream
 
 FEWEST = 30
+CLEAR = math.log(1e3)  # what a search makes good by itself
 
 
 def rollouts(
@@ -34,13 +43,9 @@ def rollouts(
     members, blown = whole("members", members, least=4), checked_blown(blown)
     case.require_slope()
     length = _first(case) if steps is None else steps
-    runner = Runner(case, members, precision(blown), blown)
-    return edge(runner, guess(case), edge_of(blown=blown), length, longest, tolerance)
-
-
-def precision(blown: float) -> str:
-    """The dtype in which values up to the threshold are numbers."""
-    return "float32" if blown <= BLOWN else "float64"
+    centre = guess(case)
+    runner = Runner(case, members, precision(case, blown, math.exp(centre)), blown)
+    return edge(runner, centre, edge_of(blown=blown), length, longest, tolerance)
 
 
 def _first(case: StartPoint) -> int:
@@ -72,4 +77,27 @@ def guess(case: StartPoint) -> float:
         step = one_step_log(case, samples=256).step
         if 0 < step < math.inf:
             return math.log(step)
-    return float(np.log(case.dimensionless(np.ones(1)))[0])
+    return math.log(_unit(case))
+
+
+def _unit(case: StartPoint) -> float:
+    """‖x0‖/‖∇f(x0)‖; where directions are far from the gradient's size, as those of signs may be, the step that moves x0 that far."""
+    unit = float(case.dimensionless(np.ones(1))[0])
+    if case.setup.memory is None or all(group.compressor.homogeneous for group in case.setup.groups):
+        return unit
+    with working_dtype("float64") as kind:
+        follow, stream = cast(method(case.setup, Constant(1.0)), kind), Stream.seed(case.seed)
+        step, wanted = unit, unit * case.gradient_norm
+        while 1 / SQUARED < step < SQUARED:
+            went = float(_moved(follow, kind.type(step), stream, case.point))
+            if 0 < went < math.inf:
+                return step * wanted / went if abs(math.log(went / wanted)) > CLEAR else unit
+            step *= 1e10 if went == 0 else 1e-10
+    return unit
+
+
+@eqx.filter_jit
+def _moved(method: Method, eta, stream: Stream, x):
+    """How far one step of this size moves x."""
+    own = eqx.tree_at(lambda one: (one.schedule.eta, one.eta), method, (eta, eta))
+    return norm(own.point(own.step(stream, jnp.int32(0), own.begin(stream, x))) - x)

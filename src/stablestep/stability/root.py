@@ -12,6 +12,7 @@ from jaxtyping import Float
 ASIDE = 0.0873
 STRETCH = math.log(2)  # of one try to the next
 FAR = 24  # tries
+FARTHEST = 690.0  # of log h: what float64 holds
 SHIFT = 0.02  # of log h, for a slope
 
 

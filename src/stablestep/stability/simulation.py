@@ -7,7 +7,8 @@ import numpy as np
 from stablestep.errors import positive, whole, within
 from stablestep.progress import say
 from stablestep.stability.members import Runner
-from stablestep.stability.rollouts import guess, precision
+from stablestep.stability.precision import precision
+from stablestep.stability.rollouts import guess
 from stablestep.stability.root import bisect, bracket
 from stablestep.stability.start_point import (
     BLOWN,
@@ -52,9 +53,11 @@ def simulation(
     case.require_slope()
     if case.fixed:
         runs, tolerance = 1, PRECISE
-    tries = _Tries(Runner(case, runs, "float64" if case.fixed else precision(blown), blown), steps)
+    centre = guess(case)
+    dtype = precision(case, blown, math.exp(centre))
+    tries = _Tries(Runner(case, runs, "float64" if case.fixed else dtype, blown), steps)
     definition = edge_of("half" if quantile == 0.5 else f"a fraction {quantile:g}", blown) + f", after {steps} steps"
-    low, high = bracket(lambda log_step: tries.beyond(log_step, quantile), guess(case))
+    low, high = bracket(lambda log_step: tries.beyond(log_step, quantile), centre)
     if not high - low < math.inf:
         return never(math.inf if math.isinf(high) else 0.0, "simulation", definition, tries.cost)
     low, high = bisect(lambda log_step: tries.beyond(log_step, quantile), low, high, tolerance)

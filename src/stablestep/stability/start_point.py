@@ -17,6 +17,7 @@ from stablestep.record import cast, look_at, start, working_dtype
 from stablestep.setup import Setup
 from stablestep.stream import Family, Stream
 
+SQUARED = 1e140  # numbers between this and its inverse have squares in float64, with room
 BLOWN = 1000.0  # a run whose f − f* passes this many times its start has blown up, unless said otherwise
 
 
@@ -135,6 +136,11 @@ class StartPoint:
         require(
             self.gradient_norm > 0,
             "the gradient at x0 is 0, so no step changes anything there; start somewhere else.",
+        )
+        require(
+            1 / SQUARED <= self.gradient_norm <= SQUARED,
+            f"‖∇f(x0)‖ is {self.gradient_norm:.4g}, but must be between {1 / SQUARED:g} and {SQUARED:g}, where float64 holds its square; "
+            "scale f or x.",
         )
 
     def dimensionless(self, sizes: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
