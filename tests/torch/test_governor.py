@@ -244,6 +244,16 @@ def test_a_probe_is_asked_where_signs_say_so_without_losses():
     assert len(asked) == 1 and training.stable.rule.factor_now <= 1 / 20 + 1e-9
 
 
+def test_a_probe_that_refuses_ends_no_training():
+    def refuse():
+        raise InvalidInput("the loss has no edge.")
+
+    training, alone = (Training(sst.rule.Governor(probe=probe, cap=0), hot=60.0) for probe in (refuse, None))
+    with pytest.warns(UserWarning, match=r"names no step, so that it goes on without one: the loss has no edge\."):
+        values = [training.step() for _ in range(100)]
+    assert training.stable.rule.asked and values == [alone.step() for _ in range(100)]
+
+
 @pytest.mark.parametrize("said", [math.nan, 0.0, -1.0])
 def test_a_probe_must_give_a_step(said):
     training = Training(sst.rule.Governor(probe=lambda: said, cap=0), hot=60.0)

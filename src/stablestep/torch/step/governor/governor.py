@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed.tensor import DTensor
 
-from stablestep.errors import flag, positive, require, shown
+from stablestep.errors import InvalidInput, flag, positive, require, shown
 from stablestep.torch.step.base import Rule, Seen, warn
 from stablestep.torch.step.governor.copies import Copies
 from stablestep.torch.step.governor.direction import SignTest
@@ -18,6 +18,7 @@ from stablestep.torch.step.governor.norms import NormWatch
 
 _MESSAGE_CAP, _RATE, _TRUSTED = 3.0, 0.1, 3
 _EARLY, _DEAF = 50, 10
+_NO_ANSWER = -math.inf
 
 
 @dataclass
@@ -59,7 +60,7 @@ class Governor(Rule):
             Without it a run that is much too hot from its first steps can be lost.
         probe: where 2 or 3 speak within 50 steps, the training was too hot from the start: a function without arguments that gives a
             learning rate, such as `lambda: sst.probe(…).step`; called once, on the first worker of the group, with the parameters at the
-            good copy if 2 spoke. The factor is never larger than what it says.
+            good copy if 2 spoke. The factor is never larger than what it says; a probe that refuses is a warning.
         cap: the longest update, in units of ‖x‖; 0 for none.
 
     Raises:
@@ -134,8 +135,19 @@ class Governor(Rule):
         if self.probe is None or self.asked or self.steps > _EARLY:
             return
         self.asked = True
-        step = positive("the probe's step", _from_first(self.probe, seen))
+        step = _from_first(self._answer, seen)
+        if step == _NO_ANSWER:
+            return
+        positive("the probe's step", step)
         self.losses.settle(step / seen.initial_lr)  # not what a warm-up has made of it
+
+    def _answer(self) -> float:
+        assert self.probe is not None
+        try:
+            return self.probe()
+        except InvalidInput as refusal:
+            warn(f"the governor's probe names no step, so that it goes on without one: {refusal}")
+            return _NO_ANSWER
 
     def factor(self, seen: Seen) -> float:
         moved = self.copies.moved
