@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from stablestep import compare, simulate
+from stablestep.compare.gap import _warn_where_unknown
 from stablestep.errors import InvalidInput
 from stablestep.noise import Gaussian, StudentT
 from stablestep.problem import Quadratic
@@ -99,3 +101,16 @@ def test_wrong_kinds_are_one_sentence(wrong):
     name = next(iter(wrong))
     with pytest.raises(InvalidInput, match=f"{name} is .*, but must be"):
         compare(given.pop("setup"), x0=1.0, runs=2, **given)
+
+
+def test_an_integration_error_that_is_unknown_is_said(recwarn):
+    def path(errors):
+        return xr.Dataset(
+            {"integration_error": ("time", errors), "loss_mean": ("time", [1.0, 2.0, np.inf])},
+            {"time": [0.0, 0.5, 1.0]},
+        )
+
+    _warn_where_unknown("new", path([0.0, 0.1, np.nan]), 16)
+    assert not recwarn, "there the mean is infinite as well"
+    with pytest.warns(UserWarning, match=r'error of "new" diverge, .* from t = 0.5 on; give more than 16 substeps'):
+        _warn_where_unknown("new", path([0.0, np.nan, np.nan]), 16)

@@ -15,7 +15,7 @@ from stablestep.problem import Cosh, Function, Logistic, Quadratic, Quartic
 from stablestep.server import HeavyBall, Plain
 from stablestep.setup import Agents, Setup
 from stablestep.stability import advise
-from stablestep.theorem import constants, constants_from, result, step_limit
+from stablestep.theorem import Constants, constants, constants_from, result, step_limit
 from stablestep.vary import vary
 
 COMPRESSED = Setup(Quartic(10), Agents(4, Gaussian(0.1, 0.2), RandomSparsification(4.0)))
@@ -259,3 +259,16 @@ def test_constants_from_estimates_take_the_place_of_the_setups():
     ):
         with pytest.raises(InvalidInput, match=message):
             advise(unknown, x0=0.5, **options)
+
+
+def test_constants_that_were_handed_in_hold_where_they_hold():
+    """Measured ones may say that the curvature is bounded where it is not."""
+    found = advise(Setup(Quartic(2), Agents(4)), x0=0.5, constants=Constants(L0=1.0, L1=0.0, dim=2, count=4))
+    assert "is safe where the given constants hold; measured ones hold near where" in found.verdict
+    assert "every start" not in found.verdict and found.given
+    signs = Constants(L0=1.0, L1=0.0, dim=2, count=4, nu=1.0, scale_max=1.0)
+    agents = Agents(4, StudentT(1.0), Sign())
+    assert (
+        "allowed where the given constants hold" in advise(Setup(Quartic(2), agents), x0=0.5, constants=signs).verdict
+    )
+    assert not advise(Setup(Quartic(2), Agents(4)), x0=0.5).given

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from itertools import islice
 
 import pytest
@@ -193,6 +194,11 @@ def test_table_and_json(advice, tmp_path):
     assert saved["verdict"] == advice.verdict and len(saved["trials"]) == len(advice.trials)
     with pytest.raises(InvalidInput, match="cannot be written"):
         advice.save(tmp_path / "none" / "a.json")
+
+
+@pytest.mark.parametrize(("horizon", "said"), [(50, True), (100, False), (300, False), (600, True)])
+def test_horizons_beyond_the_fit_are_named(advice, horizon, said):
+    assert (f": {horizon} is an extrapolation" in replace(advice, horizon=horizon).verdict) == said
 
 
 def test_nothing_of_yours_changes():

@@ -1,5 +1,6 @@
 """The gap between the optimizer and a model, split into Monte Carlo, integration and model error."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -85,6 +86,7 @@ def compare(
             own_tick = float(built.tick)
             times = dict(time=steps * own_tick, dt=own_tick / substeps, record=marks * substeps)
             path = integrate(built, **times, seed=seed + place, **common)
+            _warn_where_unknown(name, path, substeps)
             return _row(path.isel(time=np.isin(path.iteration.values.round(6), marks)), discrete)
 
         rows = [row(place, name) for place, name in enumerate(models, start=1)]
@@ -103,6 +105,18 @@ def _require_known(models: Sequence[str]) -> None:
     require(len(models) > 0, "models is empty; name at least one.")
     for name in models:
         require(name in _KINDS, f'there is no model "{name}" to compare with. {nearest(str(name), _KINDS)}')
+
+
+def _warn_where_unknown(name: str, path: "xr.Dataset", substeps: int) -> None:
+    """One pair of paths that diverges leaves no integration error, though no path of the run itself did."""
+    unknown = np.isnan(path.integration_error.values) & np.isfinite(path.loss_mean.values)
+    if unknown.any():
+        begin = float(path.time.values[unknown.argmax()])
+        warnings.warn(
+            f'some of the pairs of paths that measure the integration error of "{name}" diverge, so that it and the model error are '
+            f"unknown (NaN) from t = {begin:.4g} on; give more than {substeps} substeps, or a shorter time.",
+            stacklevel=3,
+        )
 
 
 def _row(path: "xr.Dataset", discrete: "xr.Dataset") -> "xr.Dataset":

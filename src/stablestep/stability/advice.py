@@ -55,6 +55,7 @@ class Advice(Shown):
         normalization: (a, b) of the safe step h = 1/(a + b‖∇f‖), for signs (a, 0); None where no result knows the memory.
         buys: what the limit at x0 would be after a change, such as "N = 32".
         practice: what is known beyond theorems: normalization, critical step, what happens above it.
+        given: whether the constants were handed in, so that the setup itself does not vouch for them.
     """
 
     rows: tuple[Row, ...]
@@ -66,6 +67,7 @@ class Advice(Shown):
     normalization: tuple[float, float] | None
     buys: dict[str, float]
     practice: Practice
+    given: bool = False
 
     @property
     def limit(self) -> float | None:
@@ -85,18 +87,24 @@ class Advice(Shown):
         if self.constants.signs and not self.constants.normalized:
             allowed = f"a constant step below {self.limit:.4g}" if math.isfinite(self.limit) else "every constant step"
             return (
-                f"Signs are normalized already: {allowed} is allowed everywhere, without any gradient norm. "
+                f"Signs are normalized already: {allowed} is allowed {self._where('everywhere')}, without any gradient norm. "
                 "It stalls at a loss that grows with the step, so let it decay."
             )
         if math.isinf(self.limit):
             return "The theorem rules out no step: neither the curvature nor the noise asks for a limit."
         decay = " Noise that stays at the minimum asks for a decay on top." if self.constants.B > 0 else ""
         if self.constant_step is not None:
-            return f"A constant step below {self.constant_step:.4g} is safe from every start: the curvature is bounded.{decay}"
+            where = self._where("from every start: the curvature is bounded")
+            return f"A constant step below {self.constant_step:.4g} is safe {where}.{decay}"
         a, b = self.normalization
         return (
             f"No constant step is safe from every start: the curvature grows with the gradient. Normalize: h = 1/({a:.4g} + {b:.4g}‖∇f‖)."
             + decay
+        )
+
+    def _where(self, known: str) -> str:
+        return (
+            "where the given constants hold; measured ones hold near where they were measured" if self.given else known
         )
 
     @property
@@ -184,6 +192,7 @@ def advise(
         None if at is None else _normalization(at, c, epsilon),
         {} if at is None else {change: _limit(other, norm, epsilon) for change, other in _changes(c)},
         practice(setup, c, norm),
+        constants is not None,
     )
 
 

@@ -14,6 +14,8 @@ from rich.table import Table
 from stablestep.claim import plain
 from stablestep.torch.survey.found import written
 
+FITTED = (100, 300)  # horizons of the small trainings that made the table
+
 
 @dataclass(frozen=True)
 class Edge:
@@ -94,6 +96,11 @@ class ProbeAdvice:
             parts.append(f"Above {self.blow_up} half of them end above the first loss.")
         if self.status == "ramp only":
             parts.append("This rests on one ramp; runs on both sides of the edge make it three times as sharp.")
+        if self.status != "predicted" and not FITTED[0] <= self.horizon <= FITTED[1]:
+            fitted = f"{FITTED[0]} to {FITTED[1]} steps"
+            parts.append(
+                f"The ramp was fitted to horizons of {fitted}: {self.horizon} is an extrapolation; try larger steps too."
+            )
         parts.append(f"Cost: {self.cost} gradients of each worker.")
         return " ".join(parts)
 
@@ -111,7 +118,8 @@ class ProbeAdvice:
         return written(path, json.dumps(self.to_dict(), indent=1, ensure_ascii=False).encode())
 
     def __rich__(self) -> Group:
-        shown = Table(title=f"{self.family}, {self.horizon} steps, s = {self.noise:.3g}", title_justify="left")
+        title = f"{self.family}, {self.horizon} steps, compression noise s = {self.noise:.3g}"
+        shown = Table(title=title, title_justify="left")
         for head in ("", "step", "steps", "last losses over the first", "ended"):
             shown.add_column(head, justify="right")
         for number, trial in enumerate(self.trials):
