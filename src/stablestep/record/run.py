@@ -85,7 +85,8 @@ class Run:
 def _check_observed(name: str, function: Callable, points: Float[Array, "runs d"]) -> None:
     """Raise `InvalidInput` unless a function of x returns a number or an array of numbers."""
     try:
-        found: Any = jax.eval_shape(function, jax.ShapeDtypeStruct(points.shape[1:], points.dtype))
+        # By a function of ours, since JAX remembers what it looks at weakly, which NumPy's functions do not bear.
+        found: Any = jax.eval_shape(lambda x: function(x), jax.ShapeDtypeStruct(points.shape[1:], points.dtype))
     except Exception as error:  # whatever it raises itself, or JAX of what it returns
         said = str(error).splitlines()[0] if str(error) else ""
         raise InvalidInput(
