@@ -10,8 +10,8 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from stablestep.looks import CATEGORIES, plain, plain_ticks
-from stablestep.plot import TWO_DECADES, panels
+from stablestep.looks import CATEGORIES, plain, short_ticks
+from stablestep.plot import panels
 
 HEADROOM = 2.0  # a diverging loss is followed up to this many times that of the start
 MEGA = 1e6
@@ -82,6 +82,5 @@ def _line(ax: Axes, x: np.ndarray, loss: np.ndarray, ceiling: float, label: str,
 def _loss_axis(ax: Axes, ceiling: float) -> None:
     ax.set_yscale("log")
     ax.set_ylim(top=ceiling)
-    if ceiling < TWO_DECADES * ax.get_ylim()[0]:
-        plain_ticks(ax.yaxis)
+    short_ticks(ax.yaxis)
     plain(ax)

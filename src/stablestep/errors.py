@@ -58,6 +58,28 @@ def nearest(name: str, options: Iterable[str]) -> str:
     return (f'Did you mean "{close[0]}"? ' if close else "") + f"Known: {', '.join(known)}."
 
 
+def first_line(error: BaseException) -> str:
+    """Of what an exception says, which may be nothing.
+
+    >>> first_line(ValueError("one\\ntwo")), first_line(ValueError())
+    ('one', '')
+    """
+    return next(iter(str(error).splitlines()), "")
+
+
+def named(what: str, value: Any, options: Iterable[str]) -> str:
+    """`value`, which must name one of many.
+
+    >>> named("predictor", "ramps", ["ramp", "rollouts"])
+    Traceback (most recent call last):
+    stablestep.errors.InvalidInput: there is no predictor "ramps". Did you mean "ramp"? Known: ramp, rollouts.
+    """
+    names = list(options)
+    fits = isinstance(value, str) and value in names
+    require(fits, f"there is no {what} {shown(value)}. {nearest(str(value), names)}")
+    return value
+
+
 def one_of(name: str, value: Any, options: Iterable[str]) -> str:
     """`value`, which must be one of a few words.
 

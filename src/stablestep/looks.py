@@ -11,6 +11,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 # Okabe and Ito's palette without its yellow, which is too light for a line on white.
 CATEGORIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 CROWDED = 8  # entries beyond which the legend stands beside the axes
+TWO_DECADES = 100.0
 TALL = 20  # entries in one of its columns
 
 
@@ -71,6 +72,13 @@ def plain_ticks(axis: Axis) -> None:
         axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axis.set_minor_formatter(NullFormatter())
+
+
+def short_ticks(axis: Axis) -> None:
+    """`plain_ticks`, where a logarithmic axis spans less than two decades."""
+    low, high = axis.get_view_interval()
+    if high < TWO_DECADES * low:
+        plain_ticks(axis)
 
 
 def percent(fraction: float) -> str:

@@ -3,6 +3,8 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+SQUARED = 1e140  # numbers between this and its inverse have squares in float64, with room
+
 
 def norm(vector: Float[Array, " d"]) -> Float[Array, ""]:
     """‖v‖₂, of v over its largest entry, so that the squares neither overflow nor vanish.

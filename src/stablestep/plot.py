@@ -25,11 +25,10 @@ from stablestep.curves import (
 )
 from stablestep.errors import numbers, require, shown
 from stablestep.looks import CATEGORIES as CATEGORIES
-from stablestep.looks import distinct, dress, graded, legend_of, percent, plain, plain_ticks
+from stablestep.looks import distinct, dress, graded, legend_of, percent, plain, plain_ticks, short_ticks
 
 Bands = tuple[tuple[float, float], ...]
 BANDS: Bands = ((0.05, 0.95), (0.25, 0.75))
-TWO_DECADES = 100.0
 DASHES = ("-", "-", (0, (1.5, 1.5)), "--", ":")
 
 
@@ -294,9 +293,7 @@ def _frame(ax: Axes, ylabel: str, log_time: bool, curves: list[Curve]) -> None:
     ax.set_xlabel("t = kη")
     ax.set_ylabel(ylabel)
     plain(ax)
-    low, high = ax.get_ylim()
-    if high < TWO_DECADES * low:
-        plain_ticks(ax.yaxis)
+    short_ticks(ax.yaxis)
     times = np.concatenate([times_of(curve.result) for curve in curves])
     if log_time and np.any(times > 0):
         positive = float(times[times > 0].min())

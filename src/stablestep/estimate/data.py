@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from stablestep.errors import InvalidInput, listed, require, shown
+from stablestep.errors import InvalidInput, first_line, listed, require, shown
 from stablestep.problem import FiniteSum
 
 Vector = Float[Array, " d"]
@@ -74,9 +74,9 @@ def _check_loss(loss: Callable, params: PyTree, batch: PyTree) -> None:
     try:
         out = jax.eval_shape(loss, params, batch)
     except Exception as error:
-        said = str(error).splitlines()[0] if str(error) else ""
         raise InvalidInput(
-            f"loss(params, batch) failed with {type(error).__name__} ({said}); write it with jax.numpy, for batches such as the first one."
+            f"loss(params, batch) failed with {type(error).__name__} ({first_line(error)}); write it with jax.numpy, for "
+            "batches such as the first one."
         ) from error
     fits = getattr(out, "shape", None) == () and jnp.issubdtype(out.dtype, jnp.floating)
     require(

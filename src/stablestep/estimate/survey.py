@@ -21,7 +21,7 @@ from stablestep.estimate.tail import Tail, scales, tail
 from stablestep.estimate.value import FEWEST
 from stablestep.estimate.variance import AffineVariance, affine_variance
 from stablestep.noise import Minibatch
-from stablestep.norms import norm
+from stablestep.norms import SQUARED, norm
 from stablestep.problem import FiniteSum, Problem, SumProblem
 from stablestep.server import Server
 from stablestep.setup import Agents, Setup
@@ -31,7 +31,6 @@ from stablestep.theorem.of_setup import sends_signs
 Vector = Float[Array, " d"]
 BETWEEN = 4  # steps from one point to the next
 ITERATIONS = 30  # of the power method, from a vector that the point before has found
-SQUARES = 1e-140, 1e140  # sizes whose squares float64 holds
 COORDINATES = 2048  # of which the tail is looked at
 
 
@@ -238,7 +237,7 @@ def _check_finite(found: _Look, number: int) -> None:
 
 def _check_held(found: _Look, dtype: np.dtype) -> None:
     """Gradients and curvatures are wanted with all their digits, and with squares in float64."""
-    least, most = max(1e6 * float(jnp.finfo(dtype).tiny), SQUARES[0]), SQUARES[1]
+    least, most = max(1e6 * float(jnp.finfo(dtype).tiny), 1 / SQUARED), SQUARED
     size, bent = max(float(found.length), float(found.spread)), float(found.curvature)
     require(
         (size == 0 or least <= size <= most) and (bent == 0 or least <= bent) and max(size, bent) > 0,

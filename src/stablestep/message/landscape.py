@@ -89,11 +89,11 @@ def spread(noise: Noise, problem: Problem) -> Spread:
     probes = [np.zeros(dim), np.ones(dim), np.linspace(1, 2, dim), *rng.normal(size=(2, dim))]
     with jax.enable_x64(True):
         points = rng.normal(size=(len(probes), dim))
-        rest = float(np.max(_covariances(traced(noise), traced(problem), points, probes)[0]))
-        size = float(np.exp2(np.ceil(np.log2(max(1.0, rest)) / 2)))
-        # Gradients as large as the noise, beside which rounding would hide what grows with them.
+        found = _covariances(traced(noise), traced(problem), points, probes)
+        size = float(np.exp2(np.ceil(np.log2(max(1.0, float(np.max(found[0])))) / 2)))
         large = [size * probe for probe in probes]
-        found = _covariances(traced(noise), traced(problem), points, large)
+        if size > 1:  # gradients as large as the noise, beside which rounding would hide what grows with them
+            found = _covariances(traced(noise), traced(problem), points, large)
     additive, even, uneven, *others = (np.asarray(part, float) for part in found)
     relative, own = _parts(_diagonal(even - additive) / size**2, _diagonal(uneven - additive) / size**2, probes[2])
     result = Spread(additive, relative, own)

@@ -11,7 +11,7 @@ import numpy as np
 import wadler_lindig as wl
 from jaxtyping import PyTree
 
-from stablestep.errors import InvalidInput, require, shown, whole
+from stablestep.errors import InvalidInput, first_line, require, shown, whole
 from stablestep.problem.base import (
     Problem,
     Scalar,
@@ -183,7 +183,7 @@ def _require_scalar(name: str, call: str, function: Callable, *arguments) -> Non
     except Exception as error:
         raise InvalidInput(
             f"{name}: {call} failed on a vector of {arguments[0].shape[0]} entries with "
-            f"{type(error).__name__} ({str(error).splitlines()[0] if str(error) else ''}); "
+            f"{type(error).__name__} ({first_line(error)}); "
             "write it with jax.numpy, for vectors of that length."
         ) from error
     shape, dtype = getattr(out, "shape", None), getattr(out, "dtype", None)

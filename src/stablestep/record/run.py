@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from stablestep.errors import InvalidInput, flag, require, seed_of, shown
+from stablestep.errors import InvalidInput, first_line, flag, require, seed_of, shown
 from stablestep.method import Process
 from stablestep.problem import Problem
 from stablestep.record.dataset import NAMES
@@ -88,9 +88,8 @@ def _check_observed(name: str, function: Callable, points: Float[Array, "runs d"
         # By a function of ours, since JAX remembers what it looks at weakly, which NumPy's functions do not bear.
         found: Any = jax.eval_shape(lambda x: function(x), jax.ShapeDtypeStruct(points.shape[1:], points.dtype))
     except Exception as error:  # whatever it raises itself, or JAX of what it returns
-        said = str(error).splitlines()[0] if str(error) else ""
         raise InvalidInput(
-            f'observe: "{name}" failed with {type(error).__name__} ({said}); give a JAX function of x that returns numbers.'
+            f'observe: "{name}" failed with {type(error).__name__} ({first_line(error)}); give a JAX function of x that returns numbers.'
         ) from error
     single = isinstance(found, jax.ShapeDtypeStruct)
     real = single and not jnp.issubdtype(found.dtype, jnp.complexfloating)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from stablestep.errors import InvalidInput, numbers, one_of, require, shown, whole, within
+from stablestep.errors import InvalidInput, first_line, numbers, one_of, require, shown, whole, within
 from stablestep.norms import norm
 from stablestep.problem import Problem
 from stablestep.problem.base import require_above_minimum
@@ -116,9 +116,8 @@ def _check_draw(x0: Callable, dim: int) -> None:
     try:
         drawn = jax.eval_shape(lambda key: jnp.asarray(x0(key)), jax.random.key(0))
     except Exception as error:
-        said = str(error).splitlines()[0] if str(error) else ""
         raise InvalidInput(
-            f"x0(key) failed with {type(error).__name__} ({said}); give a function that draws a point of a JAX key, such as "
+            f"x0(key) failed with {type(error).__name__} ({first_line(error)}); give a function that draws a point of a JAX key, such as "
             "lambda key: jax.random.normal(key, (3,))."
         ) from error
     fits = drawn.shape in ((), (dim,))

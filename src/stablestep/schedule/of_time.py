@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from stablestep.errors import InvalidInput, at_least_zero, checked, positive, require, shown, whole
+from stablestep.errors import InvalidInput, at_least_zero, checked, first_line, positive, require, shown, whole
 from stablestep.schedule.base import Schedule
 
 
@@ -103,10 +103,9 @@ def _gives_a_number(function: Callable) -> bool:
     try:
         found = jax.eval_shape(lambda t: jnp.asarray(function(t), t.dtype), jnp.asarray(0.0))
     except Exception as error:
-        said = str(error).splitlines()[0] if str(error) else ""
         raise InvalidInput(
-            f"the schedule's function failed on a time with {type(error).__name__} ({said}); write it with jax.numpy, as a function of one "
-            "number."
+            f"the schedule's function failed on a time with {type(error).__name__} ({first_line(error)}); write it with "
+            "jax.numpy, as a function of one number."
         ) from error
     return found.shape == ()
 

@@ -9,7 +9,7 @@ import lineax as lx
 import numpy as np
 from jaxtyping import Array, Float
 
-from stablestep.errors import InvalidInput, is_number, positive, require, shown
+from stablestep.errors import InvalidInput, first_line, is_number, positive, require, shown
 from stablestep.message.group import GroupLaw
 from stablestep.record import cast
 from stablestep.schedule import Schedule, StepLimit
@@ -115,7 +115,7 @@ def require_start(built: Continuous, points: Float[Array, "runs d"]) -> None:
     except (TypeError, NotImplementedError) as error:
         raise InvalidInput(
             f'the model "{built.kind}" needs a derivative of {type(built.problem).__name__} that JAX cannot take '
-            f'({str(error).splitlines()[0]}); write f with jax.numpy, or use "first".'
+            f'({first_line(error)}); write f with jax.numpy, or use "first".'
         ) from error
     cause = "an eigenvalue of the Hessian is 1/η" if flow else "a second derivative of f does not exist"
     require(

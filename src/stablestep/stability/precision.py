@@ -8,7 +8,8 @@ import jax
 import numpy as np
 
 from stablestep.errors import require
-from stablestep.stability.start_point import BLOWN, SQUARED, StartPoint
+from stablestep.norms import SQUARED
+from stablestep.stability.start_point import BLOWN, StartPoint
 
 _ADVICE = "scale the problem: c f has steps 1/c times as large, and f(x/c) has steps c² times as large."
 

@@ -9,14 +9,14 @@ import numpy as np
 
 from stablestep.errors import InvalidInput, whole
 from stablestep.method import Method, method
-from stablestep.norms import norm
+from stablestep.norms import SQUARED, norm
 from stablestep.record import cast, working_dtype
 from stablestep.schedule import Constant
 from stablestep.stability.ladder import LONGEST, TOLERANCE, edge
 from stablestep.stability.members import Runner
 from stablestep.stability.onestep import one_step_log
 from stablestep.stability.precision import precision
-from stablestep.stability.start_point import BLOWN, SQUARED, CriticalStep, StartPoint, checked_blown, edge_of
+from stablestep.stability.start_point import BLOWN, CriticalStep, StartPoint, checked_blown, edge_of
 from stablestep.stream import Stream
 
 FEWEST = 30

@@ -13,11 +13,11 @@ from jaxtyping import Float
 from stablestep.card import Card, Shown, number
 from stablestep.errors import instance, is_number, require, seed_of, shown
 from stablestep.message import Law, law
+from stablestep.norms import SQUARED
 from stablestep.record import cast, look_at, start, working_dtype
 from stablestep.setup import Setup
 from stablestep.stream import Family, Stream
 
-SQUARED = 1e140  # numbers between this and its inverse have squares in float64, with room
 BLOWN = 1000.0  # a run whose f − f* passes this many times its start has blown up, unless said otherwise
 
 

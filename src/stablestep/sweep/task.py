@@ -9,7 +9,7 @@ from typing import Any
 import cloudpickle
 import jax
 
-from stablestep.errors import InvalidInput
+from stablestep.errors import InvalidInput, first_line
 from stablestep.record import provenance
 from stablestep.setup import Setup
 from stablestep.sweep.digest import digest
@@ -80,7 +80,7 @@ def packed(work: Work) -> bytes:
         return cloudpickle.dumps(work)
     except Exception as error:  # whatever an object's own __reduce__ raises
         raise InvalidInput(
-            f"{called(work.function)} cannot be sent to other processes ({str(error).splitlines()[0]}); leave what it holds "
+            f"{called(work.function)} cannot be sent to other processes ({first_line(error)}); leave what it holds "
             "(locks, open files, generators) out, or leave executor out."
         ) from error
 

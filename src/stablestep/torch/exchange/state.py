@@ -102,14 +102,10 @@ class HookState:
         """A bucket of gradients, which its future gives back as mean messages."""
         self.copied = False
         if self._backward is None or self._backward.is_over(bucket):
-            self._meet()
+            if not self.registered:  # by torch's own `register_comm_hook`, which asks nobody
+                self.join()
             self._backward = Backward(self.settings, self.run, self.scale)
         return self._backward.add(bucket)
-
-    def _meet(self) -> None:
-        """The others, before the first exchange: torch's own `register_comm_hook` asks nobody."""
-        if not self.registered:
-            self.join()
 
     def join(self) -> None:
         """Look at the process group, and whether all workers were told the same; a collective.

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import torch
 
 from stablestep.compressor import Compressor, Identity
-from stablestep.errors import InvalidInput, nearest, positive, shown, whole
+from stablestep.errors import InvalidInput, named, nearest, positive, shown, whole
 from stablestep.torch.exchange.settings import Settings
 from stablestep.torch.probe.advice import Interrupted, ProbeAdvice
 from stablestep.torch.probe.predictors import PREDICTORS, Prediction, Question, Stopped
@@ -72,8 +72,7 @@ def probe(
     ('bracketed', True)
     """
     question = Question(_budget(budget, horizon), None if known is None else positive("known", known))
-    if not isinstance(predictor, str) or predictor not in PREDICTORS:
-        raise InvalidInput(f"there is no predictor {shown(predictor)}. {nearest(str(predictor), PREDICTORS)}")
+    named("predictor", predictor, PREDICTORS)
     settings = Settings(Identity() if compressor is None else compressor, mask, seed, vote, min_numel)
     begun = time.perf_counter()
     with torch.enable_grad(), torch.random.fork_rng():

@@ -11,12 +11,12 @@ import torch
 from stablestep.errors import InvalidInput, require, shown, whole
 from stablestep.torch.step.optimizer import StableStep
 from stablestep.torch.step.rule import LocalNorms, Rule, Seen
+from stablestep.torch.survey.predictors import length
 from stablestep.torch.survey.workers import Memory, Workers
 
 Tensor = torch.Tensor
 MakeOptimizer = Callable[[Any], torch.optim.Optimizer]
 SHORTEST = 20  # horizon
-REUSED = 16  # how often a run may see the same batch, in the mean
 _RUN, _SCALE = 20, 21  # names of randomness
 CLEAR = 2.0**10  # a first step this much shorter or longer than the point drowns in rounding, or drowns the point
 FURTHEST = 2.0**20  # how much larger or smaller the next one is made at most
@@ -86,8 +86,7 @@ class Trainer:
         )
 
     def _enough(self) -> None:
-        needed = -(-self.workers.agents * self.horizon // REUSED)
-        have = len(self.landscape.pool)
+        have, needed = len(self.landscape.pool), self.workers.batches(self.horizon)
         require(
             have >= needed,
             f"batches has {have} of them, but {self.workers.agents} workers and {self.horizon} steps need {needed}, so that a run does "
@@ -151,10 +150,10 @@ class Trainer:
 
     def _direction(self, gradients: list[Tensor], message: Tensor) -> Tensor:
         """u (float64), by a first step whose length neither drowns in the rounding of the point nor overflows."""
-        far, times = float(self.start.double().norm()), 1.0
+        far, times = length(self.start), 1.0
         moved, rate = self._first_move(gradients, message, times)
         for _ in range(ATTEMPTS):
-            closer = _closer(float(moved.norm()), far)
+            closer = _closer(length(moved), far)
             if closer == 1 or not 1 / self.most < rate * closer < self.most:
                 break
             times *= closer

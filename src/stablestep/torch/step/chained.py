@@ -55,7 +55,10 @@ class ChainedOptimizer(Optimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # also what load_state_dict calls, with new groups and a new state
-        self._take() if "optimizers" in state else self._share()  # a copy has no hooks
+        if "optimizers" in state:  # a copy, which has no hooks
+            self._take()
+        else:
+            self._share()
 
     def _take(self) -> None:
         """The optimizers' groups and state are here from now on."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import torch
 
 from stablestep.compressor import Compressor, Identity
-from stablestep.errors import InvalidInput, nearest, positive, require, shown, whole
+from stablestep.errors import InvalidInput, named, positive, require, whole
 from stablestep.estimate import AffineVariance, Estimate, Smoothness, Tail, affine_variance, of_mean, smoothness, tail
 from stablestep.theorem import Constants
 from stablestep.torch.exchange.settings import Settings
@@ -19,7 +19,6 @@ from stablestep.torch.survey.points import Point, Survey, look_around
 from stablestep.torch.survey.workers import Workers
 from stablestep.torch.wire.randomness import mixed
 
-REUSED = 16  # how many workers may share a batch, in the mean
 PREDICTORS = ("one-step-log", "loss-model", "theorem")
 
 
@@ -67,8 +66,7 @@ def survey(
     >>> found.grows, found.predictor
     (False, 'loss-model')
     """
-    if not isinstance(predictor, str) or predictor not in PREDICTORS:
-        raise InvalidInput(f"there is no predictor {shown(predictor)}. {nearest(str(predictor), PREDICTORS)}")
+    named("predictor", predictor, PREDICTORS)
     points, lr = whole("points", points, 6), None if lr is None else positive("lr", lr)
     link = checked_rate(link)
     settings = Settings(Identity() if compressor is None else compressor, mask, seed, vote, min_numel)
@@ -84,7 +82,7 @@ def survey(
 
 
 def _enough(workers: Workers) -> None:
-    have, needed = len(workers.landscape.pool), -(-workers.agents // REUSED)
+    have, needed = len(workers.landscape.pool), workers.batches(1)
     require(
         have >= needed,
         f"batches has {have} of them (64 are kept at most), but {workers.agents} workers need {needed}; give more batches or fewer agents.",

@@ -16,6 +16,7 @@ from stablestep.torch.wire.randomness import Draw, drawer, mixed
 from stablestep.torch.wire.transmit import Channel, MessageSum
 
 Tensor = torch.Tensor
+REUSED = 16  # times that a batch may serve, in the mean
 Memory = dict[int, list[list[Kept]]]  # by parameter and worker, one for each stage
 
 
@@ -35,6 +36,10 @@ class Workers:
         self.landscape, self.settings, self.agents = landscape, settings, whole("agents", agents)
         # Which codec a parameter has, and what must be refused, is the hook's affair.
         self.codecs = [settings.codec_for(parameter) for parameter in landscape.parameters]
+
+    def batches(self, steps: int) -> int:
+        """How many a pool needs for so many steps, so that each serves at most 16 times in the mean."""
+        return -(-self.agents * steps // REUSED)
 
     @property
     def signs(self) -> bool:
