@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from fnmatch import fnmatch
 from multiprocessing import get_context
 from pathlib import Path
@@ -34,9 +35,12 @@ def measure_all(wanted: Sequence[Cell], store: Store, processes: int, report) ->
     missing = [cell for cell in wanted if cell not in store]
     if not missing:
         return
-    with get_context("spawn").Pool(processes, _prepare, (str(store.folder),)) as pool:
-        for done, (cell, seconds) in enumerate(pool.imap_unordered(_one, missing), 1):
-            report(done, len(missing), cell, seconds)
+    # Compiled programs are never let go, and after some hundred cells XLA ends a process: each makes 50.
+    with ProcessPoolExecutor(
+        processes, get_context("spawn"), _prepare, (str(store.folder),), max_tasks_per_child=50
+    ) as pool:
+        for done, found in enumerate(as_completed([pool.submit(_one, cell) for cell in missing]), 1):
+            report(done, len(missing), *found.result())
 
 
 def _prepare(folder: str) -> None:

@@ -25,7 +25,7 @@ class Replay(Search):
         logs = np.array(recorded.logs)
         near = np.argsort(np.abs(logs - log_step))[:NEAREST]
         chosen = int(self.draws.choice(near))
-        return logs[chosen], recorded.read[chosen]
+        return super().run(lambda step_at, number: recorded.losses[chosen].tolist(), logs[chosen], number)
 
 
 @dataclass(frozen=True)

@@ -123,6 +123,24 @@ def test_runs_are_read():
     assert Run.of([1.0, math.nan], 2).lost and falling.too_hot(-0.9) and not falling.too_hot(0.2)
 
 
+@pytest.mark.parametrize(
+    ("loss", "steps"), [(0.2, 70), (0.27, 70), (0.29, 100), (0.99, 100), (1.01, 70)]
+)
+def test_a_run_ends_where_the_rest_says_nothing_new(loss, steps):
+    """With a lowest loss of 0.1 a run has made 80 % of the fall at 0.28."""
+    found = search()
+    found.lowest = 0.1
+    _, run = found.run(lambda step_at, number: iter([loss] * 100), -1.0, 0)
+    assert len(run.losses) == steps and run.too_hot(0.1) == (loss > 0.55)
+
+
+def test_a_run_that_falls_late_goes_on():
+    found = search()
+    found.lowest = 0.1
+    _, run = found.run(lambda step_at, number: iter([0.9] * 60 + [0.1] * 40), -1.0, 0)
+    assert 70 < len(run.losses) < 100 and run.tail < 0.28
+
+
 def test_a_ramp_is_a_function_of_its_losses_and_not_of_its_start(generator):
     """Everything but the stop itself is relative to the stop: a shifted ramp gives a shifted answer."""
     losses = [*np.linspace(1, 0.5, 40), 0.7, 1.2, 2.0, 4.0, 8.0]

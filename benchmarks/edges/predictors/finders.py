@@ -9,8 +9,10 @@ SMOOTH, DIVERGED = 0.98, 4.0
 
 
 def _curve(case: Case) -> tuple[np.ndarray, np.ndarray]:
-    """log h and smoothed losses, until these are four times their lowest."""
+    """log h and smoothed losses, until these are four times their lowest; nothing where no finder was run."""
     all_ramps = case.truth.record.finders
+    if not len(all_ramps):
+        return np.empty(0), np.empty(0)
     losses = all_ramps[case.seed % len(all_ramps)]
     weights = SMOOTH ** np.arange(len(losses))
     mean = np.array(
@@ -73,4 +75,4 @@ def lightning(case: Case) -> Answer | None:
 def blow_up(case: Case) -> Answer | None:
     """Where it stopped; None where it went through."""
     logs, _ = _curve(case)
-    return _answer(case, logs[-1], "useful") if len(logs) < len(finder_steps()) else None
+    return _answer(case, logs[-1], "useful") if 0 < len(logs) < len(finder_steps()) else None

@@ -9,6 +9,7 @@ FAST, SLOW = 0.5, 0.22  # weights of the newest loss in running means over about
 SPIKED = 2.0  # times the first loss, of the slow mean: the run is lost
 BLOWN = 1000.0  # times the first loss, of one loss
 CEILING = 1e6  # what a loss that is not finite counts as
+LATE, FALLEN = 0.7, 0.8  # share of the horizon from which a run that has made so much of the attainable fall is over
 
 
 def finite(loss: float) -> float:
@@ -63,12 +64,24 @@ class Run:
 
     @property
     def tail(self) -> float:
-        """The mean of the last fifth."""
-        return float(np.mean(self.losses[-max(1, self.horizon // 5) :]))
+        """The mean over the last fifth of the horizon."""
+        last = self.losses[-max(1, self.horizon // 5) :]
+        return sum(last) / len(last)
 
     def too_hot(self, best: float) -> bool:
         """Whether it has lost more than half of the attainable fall, or has spiked; `best` is the lowest tail known."""
         return self.spiked or self.tail > (1 + min(best, 0.95)) / 2
+
+    def settled(self, best: float) -> bool:
+        """Whether the rest would hardly change what the run says: late, it has made most of the attainable fall, or is above the first loss.
+
+        >>> run = Run.of([1.0] * 10 + [0.5] * 55 + [0.2] * 20, horizon=100)
+        >>> run.settled(best=0.1), run.settled(best=0.0)
+        (True, False)
+        """
+        if len(self.losses) < LATE * self.horizon:
+            return False
+        return self.tail > 1 or 1 - self.tail > FALLEN * (1 - min(best, 0.95))
 
     @property
     def lost(self) -> bool:

@@ -111,16 +111,16 @@ class Search:
         return budget.gradients is None or spent + self.horizon <= budget.gradients
 
     def run(self, losses: Losses, log_step: float, number: int) -> tuple[float, Run]:
-        """An ordinary run with this log h, which ends where it spikes, and the log h that it had."""
+        """An ordinary run with this log h, which ends where it has spiked or is settled, and the log h that it had."""
         run, step = Run(self.horizon), math.exp(log_step)
         for loss in losses(lambda t: step, number):
             run.add(loss)
-            if run.spiked or run.over:
+            if run.spiked or run.over or run.settled(self.lowest):
                 break
         return log_step, run
 
     def learn(self, log_step: float, run: Run) -> None:
-        """What a run says, which was stopped where it spiked."""
+        """What a run says, which was stopped where it spiked or was settled."""
         above = run.too_hot(self.lowest)
         self.beliefs["useful"].add(log_step, above)
         if run.spiked:
