@@ -79,7 +79,7 @@ def test_optimizers_are_those_of_torch(name, make, seed):
     generator = np.random.default_rng(seed)
     start, messages = generator.normal(size=5), generator.normal(size=(6, 5))
     parameter = torch.nn.Parameter(torch.tensor(start))
-    theirs, ours = make([parameter]), OPTIMIZERS[name]
+    theirs, ours = make([parameter]), OPTIMIZERS[name](((5,),))
     x = jnp.asarray(start)
     state = ours.begin(x)
     for t, message in enumerate(messages):
@@ -89,6 +89,33 @@ def test_optimizers_are_those_of_torch(name, make, seed):
         theirs.step()
         x, state = ours.update(x, jnp.asarray(message), state, t, step)
     np.testing.assert_allclose(x, parameter.detach().numpy(), rtol=1e-6)
+
+
+def test_muon_is_that_of_torch(seed):
+    """Up to torch's bfloat16 in the Newton–Schulz steps: an update has entries of about 0.02."""
+    generator, shapes = np.random.default_rng(seed), ((6, 4), (4,), (4, 9))
+    sizes = [math.prod(shape) for shape in shapes]
+    start, ours = generator.normal(size=sum(sizes)), OPTIMIZERS["muon"](shapes)
+    parts = [torch.nn.Parameter(torch.tensor(part).reshape(s)) for part, s in zip(_split(start, sizes), shapes)]
+    theirs = (
+        torch.optim.Muon([parts[0], parts[2]], lr=0.1, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW([parts[1]], lr=0.1, weight_decay=0.0),
+    )
+    x = jnp.asarray(start)
+    state = ours.begin(x)
+    for t, message in enumerate(generator.normal(size=(5, sum(sizes)))):
+        for parameter, part in zip(parts, _split(message, sizes)):
+            parameter.grad = torch.tensor(part).reshape(parameter.shape)
+        for optimizer in theirs:
+            optimizer.step()
+        x, state = ours.update(x, jnp.asarray(message), state, t, 0.1)
+    found = torch.cat([parameter.detach().flatten() for parameter in parts]).numpy()
+    np.testing.assert_allclose(x, found, atol=0.01)
+    assert np.abs(found - start).min() < 0.3 < np.abs(found - start).max()
+
+
+def _split(flat, sizes):
+    return np.split(flat, np.cumsum(sizes)[:-1])
 
 
 def test_cells_have_names_of_their_own():
@@ -148,7 +175,9 @@ def test_what_was_measured_is_not_measured_again(truth, tmp_path):
 
 def test_cells_are_chosen_by_patterns():
     names = {cell.name for cell in chosen(list(TASKS), ["tanh-*-own-99-4-100", "relu-sgd-qsgd-*"], quick=False)}
-    assert names == {f"tanh-{name}-own-99-4-100" for name in ("sgd", "momentum", "adam")} | {"relu-sgd-qsgd-2-4-100"}
+    assert names == {f"tanh-{name}-own-99-4-100" for name in ("sgd", "momentum", "adam", "muon")} | {
+        "relu-sgd-qsgd-2-4-100"
+    }
     few, everything = (chosen(list(TASKS), [], quick) for quick in (True, False))
     assert 0 < len(few) < len(everything) / 5 and set(few) < set(everything)
 

@@ -22,6 +22,15 @@ METHODS = (
     *(("own", omega, 4, 300, LONG) for omega in (0, 99, 19)),
     *(("own", omega, 16, 100, SMALL) for omega in (0, 99, 19)),
 )
+# Those of Muon, on tasks whose parameters hold matrices.
+WITHOUT_MATRICES = ("logistic", "regression")
+MUON = (
+    *(("own", omega, 4, 100, None) for omega in (0, 19, 99, 3)),
+    *(("own", omega, 1, 100, None) for omega in (19, 0)),
+    ("shared", 19, 4, 100, None),
+    ("topk1", 0, 4, 100, None),
+    *(("own", omega, 4, 300, LONG) for omega in (0, 19)),
+)
 BIASED = {
     "topk5": lambda: ErrorFeedback(TopK(fraction=0.05), step="outside"),
     "topk1": lambda: ErrorFeedback(TopK(fraction=0.01), step="outside"),
@@ -74,3 +83,6 @@ def cells(tasks: list[str]) -> Iterator[Cell]:
             yield Cell(name, optimizer, message, omega, agents, horizon)
     for (optimizer, message, omega), name in product(SIGNS, tasks):
         yield Cell(name, optimizer, message, omega, 4, 100)
+    for (message, omega, agents, horizon, among), name in product(MUON, tasks):
+        if name not in WITHOUT_MATRICES and (among is None or name in among):
+            yield Cell(name, "muon", message, omega, agents, horizon)

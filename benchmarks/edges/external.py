@@ -16,6 +16,7 @@ from benchmarks.edges import data
 from benchmarks.edges.cell import Cell
 from benchmarks.edges.store import Record, Store
 from benchmarks.edges.sweep import sweep
+from benchmarks.hostile.optimizers import muon
 from stablestep.torch.exchange.settings import Settings
 from stablestep.torch.probe.ramp import Ramp, first_step, rate
 from stablestep.torch.probe.trainer import Trainer
@@ -29,12 +30,14 @@ OPTIMIZERS = {
     "sgd": lambda p: torch.optim.SGD(p, lr=1.0),
     "momentum": lambda p: torch.optim.SGD(p, lr=1.0, momentum=0.9),
     "adam": torch.optim.AdamW,
+    "muon": lambda p: muon(p, 1.0),
 }
 CELLS = (
     Cell("recurrent", "sgd", "own", 0, 4, 100),
     Cell("recurrent", "sgd", "own", 19, 4, 100),
     Cell("recurrent", "momentum", "shared", 19, 4, 100),
     Cell("recurrent", "adam", "topk5", 0, 4, 100),
+    Cell("recurrent", "muon", "own", 19, 4, 100),
 )
 
 

@@ -33,14 +33,15 @@ def chosen(tasks: Sequence[str], only: Sequence[str], quick: bool) -> list[Cell]
 def measure_all(wanted: Sequence[Cell], store: Store, processes: int, report) -> None:
     """Whatever the store lacks; `report(done, of, cell, seconds)` is called after each."""
     missing = [cell for cell in wanted if cell not in store]
-    if not missing:
-        return
-    # Compiled programs are never let go, and after some hundred cells XLA ends a process: each makes 50.
-    with ProcessPoolExecutor(
-        processes, get_context("spawn"), _prepare, (str(store.folder),), max_tasks_per_child=50
-    ) as pool:
-        for done, found in enumerate(as_completed([pool.submit(_one, cell) for cell in missing]), 1):
-            report(done, len(missing), *found.result())
+    # Compiled programs are never let go, and after some hundred cells XLA ends a process: each makes about 50.
+    for begin in range(0, len(missing), 50 * processes):
+        with ProcessPoolExecutor(processes, get_context("spawn"), _prepare, (str(store.folder),)) as pool:
+            waiting = [pool.submit(_one, cell) for cell in missing[begin : begin + 50 * processes]]
+            try:
+                for done, found in enumerate(as_completed(waiting), begin + 1):
+                    report(done, len(missing), *found.result())
+            finally:
+                pool.shutdown(cancel_futures=True)  # where one failed, the others need not be waited for
 
 
 def _prepare(folder: str) -> None:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.edges.optimizers import BETA, OPTIMIZERS
+from benchmarks.edges.optimizers import BETA
 from benchmarks.edges.tasks import task
 from benchmarks.edges.training import Training, empty, exchange
 from stablestep.theorem import Constants, result
@@ -92,7 +92,7 @@ def theorem(point: Point) -> float:
 
 def critical(point: Point) -> float:
     """The largest step along the optimizer's first update that does not raise the loss: the median over messages."""
-    update = OPTIMIZERS[point.training.cell.optimizer]
+    update = point.training.optimizer
     x = point.x
     moved = jax.vmap(lambda message: x - update.update(x, message, update.begin(x), 0, 1.0)[0])(point.messages[:8])
     steps = point.scale * 2.0 ** np.arange(-REACH, REACH, 0.25)

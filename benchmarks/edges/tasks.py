@@ -1,5 +1,6 @@
 """The small trainings: a start, a loss of parameters and batch, and a batch of a key."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
@@ -34,16 +35,21 @@ class Task:
 
     Attributes:
         start: where training begins [d].
-        sizes: of its tensors, which are compressed one by one.
+        shapes: of its tensors, which are compressed one by one.
         loss: of parameters [d] and a batch.
         draw: a batch of a key.
     """
 
     name: str
     start: jax.Array
-    sizes: tuple[int, ...]
+    shapes: tuple[tuple[int, ...], ...]
     loss: Callable[[jax.Array, Any], jax.Array]
     draw: Callable[[jax.Array], Any]
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Of its tensors."""
+        return tuple(math.prod(shape) for shape in self.shapes)
 
 
 TASKS: dict[str, Callable[[], tuple[Callable, Callable, Callable]]] = {}
@@ -61,8 +67,8 @@ def task(name: str) -> Task:
     start, loss, draw = TASKS[name]()
     tree = start(jax.random.key(SEED))
     flat, unravel = ravel_pytree(tree)
-    sizes = tuple(leaf.size for leaf in jax.tree.leaves(tree))
-    return Task(name, flat, sizes, lambda x, batch: loss(unravel(x), batch), draw)
+    shapes = tuple(leaf.shape for leaf in jax.tree.leaves(tree))
+    return Task(name, flat, shapes, lambda x, batch: loss(unravel(x), batch), draw)
 
 
 def rows(*arrays, batch: int = BATCH) -> Callable:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.edges.cell import Cell
-from benchmarks.edges.optimizers import OPTIMIZERS
+from benchmarks.edges.optimizers import OPTIMIZERS, Optimizer
 from benchmarks.edges.tasks import task
 from stablestep.compressor import Identity, RandomSparsification
 
@@ -28,7 +28,7 @@ class Training:
     def begin(self, seed: int) -> Any:
         """States of all members, with keys of this seed."""
         x = self.task.start
-        state = x, OPTIMIZERS[self.cell.optimizer].begin(x), empty(self.compressor, self.pieces, self.cell.agents)
+        state = x, self.optimizer.begin(x), empty(self.compressor, self.pieces, self.cell.agents)
         members = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (self.count, *leaf.shape)), state)
         return jax.random.split(jax.random.key(seed), self.count), 0, members
 
@@ -51,11 +51,16 @@ class Training:
 
     def scale(self) -> float:
         """f/⟨∇f, u⟩ at the start, u what the optimizer's first step of length 1 moves by: the step that a straight line asks for."""
-        x, update = self.task.start, OPTIMIZERS[self.cell.optimizer]
+        x, update = self.task.start, self.optimizer
         gradients = _gradients(self.cell.task, self.cell.agents, jax.random.key(2))
         sent = jnp.sign(gradients) if self.cell.message == "sign" else gradients
         moved = jax.vmap(lambda message: x - update.update(x, message, update.begin(x), 0, 1.0)[0])(sent.mean(1))
         return self.first / float(jnp.vdot(gradients.mean(1), moved) / len(moved))
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """For the task's tensors."""
+        return OPTIMIZERS[self.cell.optimizer](self.task.shapes)
 
     @property
     def _plan(self) -> tuple:
@@ -101,7 +106,7 @@ def _step(plan, compressor, key, state, t, step):
     name, optimizer, agents, shared, pieces = plan
     x, moments, memory = state
     messages, memory, losses = exchange(task(name), compressor, pieces, agents, shared, key, x, memory)
-    x, moments = OPTIMIZERS[optimizer].update(x, messages.mean(0), moments, t, step)
+    x, moments = OPTIMIZERS[optimizer](task(name).shapes).update(x, messages.mean(0), moments, t, step)
     return (x, moments, memory), losses.mean()
 
 

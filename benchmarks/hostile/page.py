@@ -100,7 +100,7 @@ def _probes(found: dict[str, Any]) -> str:
         "hot ≤ 10 within 3 %",
         "if these count as steps of the 250",
     )
-    words = "The probe's governor asks `sst.probe` where an alarm or the sign test speaks within 50 steps."
+    words = "Before the first step the governor asks `sst.probe`, which looks 200 steps ahead."
     return f"## What the probe costs\n\n{words}\n\n{_table(header, rows)}" if rows else ""
 
 

@@ -11,11 +11,10 @@ from stablestep.compressor import Identity
 from stablestep.torch.step.rule import Governor
 
 POOL = 64  # steps' batches that a probe may use
-HORIZON = 100  # of the probe: shorter than the run, which pays for it with steps
 
 
 def probed(task: Task, budget: str) -> Governor:
-    """A governor that asks the probe, from where its good copy is, for the steps that a run has."""
+    """A governor that asks the probe, with the horizon that it has where none is given."""
 
     def probe() -> float:
         x, y = zip(*(batches.at(0) for _ in range(POOL)))
@@ -27,7 +26,6 @@ def probed(task: Task, budget: str) -> Governor:
             compressor=randk(task.omega) if task.omega else Identity(),
             mask="own",
             optimizer=lambda parameters: task.make(parameters, task.rate),
-            horizon=HORIZON,
             budget=budget,
             seed=task.seed,
         )

@@ -84,7 +84,7 @@ def test_muon_is_in_the_loop():
         return nn.Sequential(nn.Linear(4, 16, bias=False), nn.Tanh(), nn.Linear(16, 1, bias=False))
 
     found = sst.probe(model(), square, batches(), agents=2, horizon=40, optimizer=muon)
-    assert found.family == "other" and found.status == "bracketed" and found.step < found.useful.step
+    assert found.family == "muon" and found.status == "bracketed" and found.step < found.useful.step
     one = trainer(model=model(), optimizer=muon, horizon=40)
     tail, hot = (
         list(islice(one.losses(lambda t, step=step: step, 500), 40))[-8:]

@@ -123,9 +123,7 @@ def test_runs_are_read():
     assert Run.of([1.0, math.nan], 2).lost and falling.too_hot(-0.9) and not falling.too_hot(0.2)
 
 
-@pytest.mark.parametrize(
-    ("loss", "steps"), [(0.2, 70), (0.27, 70), (0.29, 100), (0.99, 100), (1.01, 70)]
-)
+@pytest.mark.parametrize(("loss", "steps"), [(0.2, 70), (0.27, 70), (0.29, 100), (0.99, 100), (1.01, 70)])
 def test_a_run_ends_where_the_rest_says_nothing_new(loss, steps):
     """With a lowest loss of 0.1 a run has made 80 % of the fall at 0.28."""
     found = search()

@@ -15,7 +15,7 @@ from stablestep.torch.probe.bracket import Guess
 TABLE = "table.json"
 SUREST = 0.1  # spread of log h of what a table says without a run
 EDGES = ("useful", "blow_up", "best")
-FAMILIES = ("sgd", "momentum", "adam", "sign", "other")
+FAMILIES = ("sgd", "momentum", "adam", "muon", "sign", "other")
 
 
 @dataclass(frozen=True)

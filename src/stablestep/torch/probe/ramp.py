@@ -29,7 +29,7 @@ NAMES = (
 
 
 # The first step of a ramp over the step that a straight line asks for (see `first_step`), where ω is 0.
-BELOW = {"sgd": 2.0**-4, "momentum": 2.0**-5, "adam": 2.0**-3, "sign": 2.0**-3, "other": 2.0**-4}
+BELOW = {"sgd": 2.0**-4, "momentum": 2.0**-5, "adam": 2.0**-3, "muon": 2.0**-3, "sign": 2.0**-3, "other": 2.0**-4}
 
 
 def first_step(family: str, scale: float, noise: float) -> float:

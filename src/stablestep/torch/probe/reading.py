@@ -3,8 +3,6 @@
 import math
 from collections.abc import Iterable
 
-import numpy as np
-
 FAST, SLOW = 0.5, 0.22  # weights of the newest loss in running means over about 3 and 8 losses
 SPIKED = 2.0  # times the first loss, of the slow mean: the run is lost
 BLOWN = 1000.0  # times the first loss, of one loss
@@ -73,7 +71,7 @@ class Run:
         return self.spiked or self.tail > (1 + min(best, 0.95)) / 2
 
     def settled(self, best: float) -> bool:
-        """Whether the rest would hardly change what the run says: late, it has made most of the attainable fall, or is above the first loss.
+        """Whether the rest would hardly change what the run says: it has made most of the attainable fall late, or is above the first loss.
 
         >>> run = Run.of([1.0] * 10 + [0.5] * 55 + [0.2] * 20, horizon=100)
         >>> run.settled(best=0.1), run.settled(best=0.0)

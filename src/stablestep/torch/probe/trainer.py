@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from stablestep.errors import InvalidInput, require, shown, whole
+from stablestep.torch.step.chained import ChainedOptimizer
 from stablestep.torch.step.optimizer import StableStep
 from stablestep.torch.step.rule import LocalNorms, Rule, Seen
 from stablestep.torch.survey.predictors import length
@@ -192,9 +193,9 @@ class Trainer:
         """The row of the table that this optimizer and these messages belong to."""
         if self.workers.signs:
             return "sign"
-        if isinstance(self.optimizer, torch.optim.SGD):
-            return "momentum" if self.optimizer.param_groups[0]["momentum"] else "sgd"
-        return "adam" if isinstance(self.optimizer, ADAPTIVE) else "other"
+        whole = self.optimizer
+        kinds = {_kind(one) for one in (whole.optimizers if isinstance(whole, ChainedOptimizer) else [whole])}
+        return "muon" if "muon" in kinds else kinds.pop() if len(kinds) == 1 else "other"
 
     @property
     def noise(self) -> float:
@@ -219,6 +220,14 @@ def _closer(length: float, far: float) -> float:
 
 
 ADAPTIVE = (torch.optim.Adam, torch.optim.AdamW, torch.optim.NAdam, torch.optim.RAdam, torch.optim.Adamax)
+
+
+def _kind(optimizer: torch.optim.Optimizer) -> str:
+    if isinstance(optimizer, torch.optim.SGD):
+        return "momentum" if optimizer.param_groups[0]["momentum"] else "sgd"
+    if type(optimizer).__name__ == "Muon":  # torch's, or whosever it is
+        return "muon"
+    return "adam" if isinstance(optimizer, ADAPTIVE) else "other"
 
 
 def plain(parameters: Any) -> torch.optim.Optimizer:

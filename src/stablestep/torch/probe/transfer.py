@@ -9,13 +9,11 @@ from stablestep.errors import instance, one_of, positive, require, shown, whole,
 from stablestep.torch.probe.advice import Edge
 from stablestep.torch.probe.calibration import row
 
-OPTIMIZERS = ("sgd", "momentum", "adam", "sign")
+OPTIMIZERS = ("sgd", "momentum", "adam", "muon", "sign")
 MASKS = ("own", "shared")
 KEEPS, SHORTEST = 0.35, 0.15  # spread of log h where the step stays as it is by rule, and of the shortest way
 LOOSE = 0.9  # spread where one kind of message takes another's place: error feedback around Rand-k was off by up to 8
-UNMEASURED = (
-    0.4  # spread for each log(1 + s) where the table has no noise: signs gained a power of 0.66 of it, Signum lost 0.1
-)
+OF_SIGNS = 0.4  # spread for each log(1 + s) beside the table's, which has Signum alone: signs of a sparse aggregate gained a power of 0.66
 STRONG = 5.0  # s from which the law of momentum holds
 HEAVY, HEAVY_SPREAD = 1.15, 0.25  # best step of momentum over (1 − β) times that of SGD, at strong noise
 OTHER_WORKERS = 0.2  # spread that another N adds
@@ -31,7 +29,7 @@ class Plan:
         compressor: what workers send.
         agents: N.
         mask: "own" or "shared".
-        optimizer: "sgd", "momentum", "adam" or "sign" (signs, Signum); a compressor that sends signs makes it "sign".
+        optimizer: "sgd", "momentum", "adam", "muon" or "sign" (signs, Signum); a compressor that sends signs makes it "sign".
         beta: of momentum, for all but "sgd".
         dim: entries of a typical tensor, for compressors whose ω depends on it.
 
@@ -79,9 +77,10 @@ def transfer(step: float, before: Plan, after: Plan) -> Edge:
     """The best step of `after`, from one that is best for `before`, with an interval of 90 %.
 
     log h falls by p log((1 + s′)/(1 + s)), s = ω/N (own masks) or ω (a shared one), where small trainings give p and the spread for each
-    optimizer: about p = 0.9 for SGD and 0 for AdamW, which keeps its step, as SGD with error feedback around Top-k does; other biased
-    messages, and noise under signs, leave it nearly open. At strong noise (s ≥ 5) the step of momentum is 1.15 (1 − β) times that of SGD,
-    and so goes from one β to another. It is a prior for `probe(known=…)`, and no promise: one in ten answers lies outside the interval.
+    optimizer: about p = 0.7 for SGD and momentum and 0 for AdamW, which keeps its step, as SGD with error feedback around Top-k does;
+    other biased messages, and noise under signs, leave it nearly open. At strong noise (s ≥ 5) the step of momentum is 1.15 (1 − β) times
+    that of SGD, and so goes from one β to another. It is a prior for `probe(known=…)`, and no promise: one in ten answers lies outside the
+    interval.
 
     Args:
         step: tuned for `before`.
@@ -103,7 +102,8 @@ def transfer(step: float, before: Plan, after: Plan) -> Edge:
     _, weight, _, growth = row(after.family).known["best"]
     centre += heavy + weight * moved
     if moved:
-        spread = math.hypot(spread, max(SHORTEST, (growth or UNMEASURED) * abs(moved)))
+        growth = math.hypot(growth, OF_SIGNS if after.family == "sign" else 0.0)
+        spread = math.hypot(spread, max(SHORTEST, growth * abs(moved)))
     if before.agents != after.agents:
         spread = math.hypot(spread, OTHER_WORKERS)
     half = NORMAL * math.hypot(spread, _other_messages(before, after))

@@ -17,7 +17,8 @@ from stablestep.torch.step.governor.loss import LossWatch, Verdict
 from stablestep.torch.step.governor.norms import NormWatch
 
 _MESSAGE_CAP, _RATE, _TRUSTED = 3.0, 0.1, 3
-_EARLY, _DEAF = 50, 10
+_DEAF = 10
+_HOT = 2.0  # times what the probe says
 _NO_ANSWER = -math.inf
 
 
@@ -53,14 +54,15 @@ class Governor(Rule):
     4. A message longer than three times the usual one is cut, and so is an update longer than cap · ‖x‖.
 
     Without losses 2 is absent, and a warning says so: nothing is put back. There is no further collective, except that a probe's answer is
-    broadcast once.
+    broadcast before the first step.
 
     Args:
         copy: whether a good copy of the parameters is kept, which costs their memory once more (the last update always does, once).
             Without it a run that is much too hot from its first steps can be lost.
-        probe: where 2 or 3 speak within 50 steps, the training was too hot from the start: a function without arguments that gives a
-            learning rate, such as `lambda: sst.probe(…).step`; called once, on the first worker of the group, with the parameters at the
-            good copy if 2 spoke. The factor is never larger than what it says; a probe that refuses is a warning.
+        probe: a function without arguments that gives a learning rate, such as `lambda: sst.probe(…).step`; called once, before the first
+            step, on the first worker of the group. Where the learning rate is more than twice what it says, the training would be too hot
+            from the start: the factor begins at what it says and does not grow beyond. A probe that refuses is a warning. The other
+            workers wait for it, so that it must end within the group's timeout.
         cap: the longest update, in units of ‖x‖; 0 for none.
 
     Raises:
@@ -84,6 +86,8 @@ class Governor(Rule):
 
     def admits(self, seen: Seen) -> bool:
         self._look_at(seen)
+        if self.probe is not None and not self.asked:
+            self._ask(seen)
         self.steps += 1
         if self.norms.stands_out(seen.norms):
             return False
@@ -122,24 +126,21 @@ class Governor(Rule):
             return False
         self.signs.clear()
         self.losses.looking = False
-        self._ask_probe(seen)
         return True
 
     def _go_back(self, seen: Seen) -> None:
         self.signs.clear()
         self.copies.restore(seen.parameters)
         seen.forget()
-        self._ask_probe(seen)
 
-    def _ask_probe(self, seen: Seen) -> None:
-        if self.probe is None or self.asked or self.steps > _EARLY:
-            return
+    def _ask(self, seen: Seen) -> None:
         self.asked = True
         step = _from_first(self._answer, seen)
         if step == _NO_ANSWER:
             return
-        positive("the probe's step", step)
-        self.losses.settle(step / seen.initial_lr)  # not what a warm-up has made of it
+        right = positive("the probe's step", step) / seen.initial_lr  # not what a warm-up has made of it
+        if right * _HOT < 1:
+            self.losses.lower(right)
 
     def _answer(self) -> float:
         assert self.probe is not None
@@ -155,7 +156,6 @@ class Governor(Rule):
         lowered = self.signs.lowers(angle) if moved else 1.0
         if lowered < 1:
             self.losses.lower(lowered)
-            self._ask_probe(seen)
         share = self.message.share(length)
         if share < 1:
             for message in seen.messages:

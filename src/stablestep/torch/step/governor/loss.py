@@ -70,11 +70,6 @@ class LossWatch:
         self.factor *= share
         self.ceiling = self.factor
 
-    def settle(self, factor: float) -> None:
-        """The right factor is known, at most 1: neither recovery nor bad data bring the old one back."""
-        self.factor = self.ceiling = self.slow = min(1.0, factor)
-        self.factor_before, self.slow_before = self.factor, self.slow
-
     def back(self, loss: float = math.inf) -> None:
         """The parameters are bad: back to the good copy, with a smaller factor; the next loss says whether it was the data."""
         self.factor_before, self.slow_before = self.factor, self.slow
