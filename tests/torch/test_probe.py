@@ -73,6 +73,22 @@ def test_the_users_optimizer_is_in_the_loop(optimizer, family):
     assert found.status == "bracketed" and {trial.ended for trial in found.trials} >= {"ramp", "below"}
 
 
+@pytest.mark.parametrize(
+    ("weights", "biases", "family"),
+    [
+        (torch.optim.Muon, torch.optim.AdamW, "muon"),
+        (torch.optim.Adam, torch.optim.AdamW, "adam"),
+        (torch.optim.SGD, torch.optim.AdamW, "other"),
+    ],
+)
+def test_a_chain_belongs_to_what_moves_its_matrices(weights, biases, family):
+    def chain(parameters):
+        matrices, rest = ([one for one in parameters if (one.ndim == 2) is is_matrix] for is_matrix in (True, False))
+        return sst.ChainedOptimizer(weights(matrices, lr=0.01), biases(rest, lr=0.01))
+
+    assert trainer(optimizer=chain, horizon=40).family == family
+
+
 def test_muon_is_in_the_loop():
     """What is said holds for the training itself: the step trains, and far above the edge the loss does not fall."""
 

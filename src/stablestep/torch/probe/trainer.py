@@ -193,8 +193,8 @@ class Trainer:
         """The row of the table that this optimizer and these messages belong to."""
         if self.workers.signs:
             return "sign"
-        whole = self.optimizer
-        kinds = {_kind(one) for one in (whole.optimizers if isinstance(whole, ChainedOptimizer) else [whole])}
+        made = self.optimizer
+        kinds = {_kind(one) for one in (made.optimizers if isinstance(made, ChainedOptimizer) else [made])}
         return "muon" if "muon" in kinds else kinds.pop() if len(kinds) == 1 else "other"
 
     @property
