@@ -48,8 +48,9 @@ def _origin(found: dict[str, Any]) -> str:
     chose, seen = (" and ".join(names) for names in (CHOSE, SEEN))
     return (
         f"Recorded on {found['date']} by `{found['command']}`, {found['runs']} of {found['of']} runs ({versions}). "
-        f"The governor's constants were chosen on {chose}; it was last revised "
-        f"after trainings like {seen} had been looked at; all others have chosen nothing."
+        f"The governor's constants were chosen on {chose}, and it was revised after trainings like {seen} had been looked at. That "
+        f"its probe is asked before the first step was chosen on these four; on the others no variant was tried, but what came of asking "
+        f"later was known."
     )
 
 

@@ -16,7 +16,8 @@ from benchmarks.machine import machine
 from stablestep.files import write_files
 
 RECORD = Path(__file__).parents[2] / "docs" / "hostile.json"
-GOVERNOR, PROBE = "Governor", "Governor, probe"
+GOVERNOR = "Governor"
+PROBES = {"Governor, probe": "a probe", "Governor, quick probe": "a quick probe"}
 LOWEST = -9.0
 
 
@@ -44,19 +45,19 @@ def recorded(done: Sequence[Cell], of: int, runs: Runs, cost: Mapping[str, Any] 
 
 
 def _groups(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    seen = dict.fromkeys(SEEN, "looked at before the last revision") | dict.fromkeys(CHOSE, "constants chosen on these")
+    seen = dict.fromkeys(SEEN, "looked at before revisions") | dict.fromkeys(CHOSE, "constants chosen on these")
     groups: dict[str, list[Row]] = {
         "All trainings that chose no constant": [r for r in rows if r["training"] not in CHOSE]
     }
-    for title in ("never looked at", *dict.fromkeys(seen.values())):
-        members = [row for row in rows if seen.get(row["training"], "never looked at") == title]
+    for title in ("no variant was tried on these", *dict.fromkeys(seen.values())):
+        members = [row for row in rows if seen.get(row["training"], "no variant was tried on these") == title]
         names = ", ".join(dict.fromkeys(row["training"] for row in members))
         groups[f"{names}: {title}"] = members
     return groups
 
 
 def _goals(designs: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    one, asked = designs.get(GOVERNOR), designs.get(PROBE)
+    one = designs.get(GOVERNOR)
     if one is None:
         return []
     well = one["healthy"]
@@ -67,8 +68,10 @@ def _goals(designs: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         ("healthy: no run more than 2 %", f"{well['max']:+.2f} %", well["max"] <= 2),
         ("up to 10 times too hot: ≥ 60 % within 3 %", f"{one['hot']['3']:.0f} %", one["hot"]["3"] >= 60),
     ]
-    if asked is not None:
-        goals += [("the same with a probe: ≥ 95 %", f"{asked['hot']['3']:.0f} %", asked["hot"]["3"] >= 95)]
+    for name, words in PROBES.items():
+        if name in designs:
+            hot = designs[name]["hot"]["3"]
+            goals += [(f"the same with {words}: ≥ 95 %", f"{hot:.0f} %", hot >= 95)]
     return [(goal, measured, "yes" if held else "no") for goal, measured, held in goals]
 
 
