@@ -16,6 +16,7 @@ from benchmarks.edges import data
 from benchmarks.edges.cell import Cell
 from benchmarks.edges.store import Record, Store
 from benchmarks.edges.sweep import sweep
+from benchmarks.edges.truth import Truth
 from benchmarks.hostile.optimizers import muon
 from stablestep.torch.exchange.settings import Settings
 from stablestep.torch.probe.ramp import Ramp, first_step, rate
@@ -122,14 +123,26 @@ def measure(cell: Cell, count: int = 16) -> Record:
     return Record(cell, scale, noise, members.trainer.first, seconds, points, runs, starts, padded, np.zeros((0, 0)))
 
 
+def words(record: Record) -> str:
+    """What the probe of that day said, against the sweep."""
+    truth, said = Truth(record), record.points
+    edge = truth.places["useful"][0]
+    off, held = np.exp(abs(said["useful"] - edge)), said["low"] <= edge <= said["high"]
+    share = record.seconds["probe"] / record.seconds["sweep"]
+    return (
+        f"{record.cell.name}: off {off:.2f}, {'in' if held else 'outside'} its interval, regret {truth.regret(said['step']):.3f}, "
+        f"{said['cost'] / record.cell.horizon:.2f} T, {share:.2f} of the sweep's seconds"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=FOLDER, help="where the records go")
+    parser.add_argument("--out", type=Path, default=FOLDER, help="where the records go, and are not made again")
     store = Store(parser.parse_args().out)
     for cell in CELLS:
         if cell not in store:
             store.write(measure(cell))
-            print(f"{cell.name} done", flush=True)
+        print(words(store.read(store.path(cell))), flush=True)
 
 
 if __name__ == "__main__":
