@@ -8,6 +8,7 @@ from stablestep.files import write_files
 from stablestep.reproduce.sections.training import WORDS, table
 
 PROBE = "ramp, bracket 1.7"
+SEEDS = 4  # questions for each sweep
 # What the probe is to reach with every optimizer: its words, the number, and what it must lie between.
 GOALS: tuple[tuple[str, Callable[[dict[str, Any]], float], float, float, str], ...] = (
     ("off by at most 1.12, median", lambda line: line["off"][0], 1, 1.12, ".3f"),
@@ -24,7 +25,11 @@ PAGE = Path(__file__).parents[2] / "docs" / "edges.md"
 def page(found: dict[str, Any], path: Path = PAGE) -> None:
     """Write it."""
     versions = ", ".join(f"{name} {value}" for name, value in found["versions"].items())
-    origin = f"Recorded on {found['date']} by `{found['command']}` from {found['cells']} of {found['of']} sweeps ({versions})."
+    asked = found["families"]["all"][PROBE]["of"]
+    origin = (
+        f"Recorded on {found['date']} by `{found['command']}` from {found['cells']} of {found['of']} sweeps ({versions}). "
+        f"Answers are counted from {asked} questions, {SEEDS} with draws of their own for each sweep that found all edges."
+    )
     parts = ["# Which step does a training bear, and who can say?", *WORDS, "![off-factor profiles](edges.png)", origin]
     parts += ["## The probe (default budget) against its goals", "Bold: missed.", _goals(found["families"])]
     for family in found["families"]:

@@ -16,7 +16,7 @@ from benchmarks.edges.cell import cells as cells_of
 from benchmarks.edges.figure import draw
 from benchmarks.edges.fit import bare, families, key, members
 from benchmarks.edges.held_out import outcomes, rows_without, widths
-from benchmarks.edges.page import page
+from benchmarks.edges.page import SEEDS, page
 from benchmarks.edges.predictors import TABLE, Answer, Case
 from benchmarks.edges.store import FOLDER, Store
 from benchmarks.edges.tasks import TASKS
@@ -26,7 +26,6 @@ from stablestep.reproduce.sections import training
 from stablestep.torch.probe.calibration import Row
 from stablestep.torch.probe.search import BUDGETS
 
-SEEDS = 4
 SWEEP = 28  # runs of a sweep with a bisection and a grid across the change, as a person would make it
 BOARD = Path(training.__file__).parents[1] / training.RECORD
 

@@ -273,7 +273,43 @@ def test_a_probe_that_refuses_ends_no_training():
     assert training.stable.rule.asked and values == [alone.step() for _ in range(100)]
 
 
-@pytest.mark.parametrize("said", [math.nan, 0.0, -1.0])
+def test_a_probe_that_failed_is_asked_again():
+    asked = []
+
+    def probe():
+        asked.append(1)
+        if len(asked) == 1:
+            raise KeyboardInterrupt
+        return 0.05
+
+    training = Training(sst.rule.Governor(probe=probe), hot=10.0)
+    with pytest.raises(KeyboardInterrupt):
+        training.step()
+    assert not training.stable.rule.state_dict()["asked"]
+    training.step()
+    assert training.stable.rule.factor_now == pytest.approx(0.1) and len(asked) == 2
+
+
+@pytest.mark.parametrize(("said", "factor"), [(0.3, 0.5), (0.2, 0.2)])
+def test_the_answer_is_held_against_the_rate_in_use(said, factor):
+    """A run that has been lowered to half, and gets a probe when it is resumed."""
+    training = Training(sst.rule.Governor(probe=lambda: said), hot=20.0)
+    training.stable.rule.losses.lower(0.5)
+    training.step()
+    assert training.stable.rule.factor_now == pytest.approx(factor)
+
+
+def test_a_rate_of_0_waits_with_the_question():
+    asked = []
+    training = Training(sst.rule.Governor(probe=lambda: asked.append(1) or 0.05), hot=0.0)
+    training.step()
+    assert not asked
+    training.stable.param_groups[0]["lr"] = 0.5
+    training.step()
+    assert asked == [1] and training.stable.rule.factor_now == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("said", [math.nan, 0.0, -1.0, "0.1", None, [0.1], torch.ones(2), 1j, 10**400])
 def test_a_probe_must_give_a_step(said):
     training = Training(sst.rule.Governor(probe=lambda: said, cap=0), hot=60.0)
     with pytest.raises(InvalidInput, match="the probe's step"):

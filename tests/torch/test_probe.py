@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from importlib import import_module
 from itertools import islice
 
 import pytest
@@ -15,6 +16,7 @@ from stablestep.errors import InvalidInput
 from stablestep.theorem import Constants
 from stablestep.torch import rule
 from stablestep.torch.exchange.settings import Settings
+from stablestep.torch.probe.advice import Edge, ProbeAdvice
 from stablestep.torch.probe.trainer import Trainer, plain
 from stablestep.torch.survey.landscape import Landscape
 from stablestep.torch.survey.workers import Workers
@@ -228,20 +230,43 @@ def test_nothing_of_yours_changes():
     assert sst.probe(model, square, batches(), **options).useful == found.useful
 
 
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_batch_that_is_not_finite_is_named(bad):
+    """Training would leave out such a step; here it must not pass for a step that is too large."""
+    some = batches()
+    some[32] = (some[32][0] * bad, some[32][1])
+    with pytest.raises(InvalidInput, match="not finite at the start already"):
+        sst.probe(linear(), square, some, agents=2, horizon=100)
+
+
+def test_more_batches_are_kept_where_more_are_needed(monkeypatch):
+    monkeypatch.setattr(import_module("stablestep.torch.probe.probe"), "MOST_BATCHES", 10)
+    assert sst.probe(linear(), square, batches(), agents=2, horizon=100, budget="quick").step > 0
+
+
+def test_two_answers_that_exclude_each_other_are_said():
+    one = advice_of(best=Edge(0.3, 0.2, 0.4))
+    assert "larger batches" in one.verdict and "larger batches" not in advice_of(best=Edge(0.1, 0.05, 0.2)).verdict
+
+
+def advice_of(best):
+    return ProbeAdvice(0.01, Edge(0.1, 0.08, 0.12), None, best, 100, "bracketed", 200, "sgd", 0.0, (), 0.1)
+
+
 def test_an_interrupted_probe_says_what_it_knows():
     calls = 0
 
     def loss(model, batch):
         nonlocal calls
         calls += 1
-        if calls == 400:
+        if calls == 330:
             raise KeyboardInterrupt
         return square(model, batch)
 
     with pytest.raises(sst.Interrupted, match=r"interrupted after .* so far: Train with a step of") as caught:
         sst.probe(linear(), loss, batches(), agents=2, horizon=100)
     assert caught.value.advice.status == "interrupted" and caught.value.advice.useful.step > 0
-    calls = 380
+    calls = 310
     with pytest.raises(KeyboardInterrupt, match="nothing is known before the ramp is over"):
         sst.probe(linear(), loss, batches(), agents=2, horizon=100)
 
@@ -314,7 +339,7 @@ def test_a_file_needs_a_name(advice):
         ({"rule": rule.LocalNorms(eta0=0.1)}, r"same at every learning rate.*give LocalNorms\(\)"),
         ({"rule": LIMIT}, "with StepLimit there may be no edge"),
         ({"known": 1e300}, "a step of .* is more than parameters in torch.float32 can be moved by"),
-        ({"known": 1e-300}, "known = 1e-300 may be far too small"),
+        ({"known": 1e-300}, "known = 1e-300 may be far off"),
         ({"predictor": ["ramp"]}, r"no predictor \['ramp'\]"),
         ({"compressor": compressor.RandK(k=7)}, "k is 7"),
     ],

@@ -91,6 +91,23 @@ def test_a_budget_in_gradients_is_kept(generator):
     assert 250 < len(spent) <= 350
 
 
+def test_a_budget_that_ends_before_the_bracket_leaves_what_the_ramp_said(generator):
+    """One run alone was on one side; with more gradients the same search brackets."""
+    found, spent = search(), []
+
+    def counted(step_at, run):
+        for loss in parabola(generator)(step_at, run):
+            spent.append(loss)
+            yield loss
+
+    found.ramp(counted, math.log(EDGE) - 6)
+    after_ramp = found.edge("useful")
+    found.narrow(counted, Budget(3, 1.2, gradients=len(spent) + 100), lambda: len(spent))
+    assert found.runs == 1 and not found.bracketed
+    edge = found.edge("useful")
+    assert edge != after_ramp and edge.high / edge.low > 1.5
+
+
 def test_a_ramp_that_begins_too_high_begins_again(generator):
     found = search()
     found.ramp(parabola(generator), math.log(EDGE) + 3)

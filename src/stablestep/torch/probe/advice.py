@@ -94,6 +94,11 @@ class ProbeAdvice:
             )
         if self.blow_up is not None:
             parts.append(f"Above {self.blow_up} half of them end above the first loss.")
+        if self.best is not None and self.useful is not None and self.best.low > self.useful.high:
+            parts.append(
+                f"The ramp expected the best step higher, at {self.best}: one of the two is wrong, as where the losses are noisier than "
+                "their fall; give larger batches or a longer horizon."
+            )
         if self.status == "ramp only":
             parts.append("This rests on one ramp; runs on both sides of the edge make it three times as sharp.")
         if self.status != "predicted" and not FITTED[0] <= self.horizon <= FITTED[1]:

@@ -63,14 +63,14 @@ def ramp(trainer: Trainer, question: Question) -> Prediction:
         if question.known is not None:
             search.known = {name: read.prior(name, question.known, noise) for name in ("useful", "blow_up")}
             start = search.known["useful"].centre - KNOWN_BELOW
-            search.endless = f"known = {question.known:g} may be far too small, so leave it out"
+            search.endless = f"known = {question.known:g} may be far off, so leave it out"
         elif trainer.rule is not None:
             search.endless = f"with {type(trainer.rule).__name__} there may be no edge, so choose the learning rate by the loss's fall"
         search.ramp(trainer.losses, start)
         search.narrow(trainer.losses, question.budget, lambda: trainer.spent)
     except KeyboardInterrupt:
         raise Stopped(_answer(search, "interrupted") if search.beliefs else None) from None
-    return _answer(search, "bracketed" if search.runs else "ramp only")
+    return _answer(search, "bracketed" if search.bracketed else "ramp only")
 
 
 def _answer(search: Search, status: str) -> Prediction:

@@ -11,10 +11,10 @@ from stablestep.torch.exchange.settings import Settings
 from stablestep.torch.probe.advice import Interrupted, ProbeAdvice
 from stablestep.torch.probe.predictors import PREDICTORS, Prediction, Question, Stopped
 from stablestep.torch.probe.search import BUDGETS, Budget
-from stablestep.torch.probe.trainer import MakeOptimizer, Trainer, checked_rule, plain
+from stablestep.torch.probe.trainer import SHORTEST, MakeOptimizer, Trainer, checked_rule, plain
 from stablestep.torch.step.rule import Rule
 from stablestep.torch.survey.landscape import Batch, Landscape, Loss
-from stablestep.torch.survey.workers import Workers
+from stablestep.torch.survey.workers import Workers, needed
 from stablestep.torch.wire.randomness import mixed
 
 MOST_BATCHES = 1024
@@ -47,14 +47,15 @@ def probe(
     Args:
         model: a module, or one wrapped in DistributedDataParallel.
         loss: loss(model, batch), the mean loss on a batch; positive.
-        batches: each as large as one worker's in one step, at least agents · horizon/16 of them; 1024 are kept.
+        batches: each as large as one worker's in one step, at least 8 and agents · horizon/16 of them; that many or 1024 are kept.
         agents: N.
         compressor, mask, seed, vote, min_numel: as of `HookState`; no compression by default.
         optimizer: makes one of a list of parameters, such as `lambda p: torch.optim.AdamW(p, lr=1e-3, weight_decay=0.1)`. The first
             group's learning rate is the step; other groups stay in proportion to it. Plain SGD by default.
         horizon: T, the steps that the advice is for.
         budget: "quick" (the ramp alone), "default" (at least three runs, and a bracket of 1.7), "exact" (a bracket of 1.2), or how many
-            gradients each worker may compute.
+            gradients each worker may compute (the ramp is always made; where they end before runs were on both sides of the edge, the
+            status is "ramp only").
         known: a step with which the same optimizer trains well without compression, if you know one.
         rule: of `stablestep.torch.rule`, multiplies every learning rate; the advice is then for what it multiplies.
         predictor: "ramp", or how it is done elsewhere: "rollouts" (any optimizer; many short runs), "one-step-log", "loss-model",
@@ -77,7 +78,8 @@ def probe(
     begun = time.perf_counter()
     with torch.enable_grad(), torch.random.fork_rng():
         torch.manual_seed(mixed(settings.seed))
-        workers = Workers(Landscape(model, loss, batches, MOST_BATCHES), settings, agents)
+        most = max(MOST_BATCHES, needed(whole("agents", agents), whole("horizon", horizon, least=SHORTEST)))
+        workers = Workers(Landscape(model, loss, batches, most), settings, agents)
         trainer = Trainer(workers, optimizer, horizon, checked_rule(rule))
         try:
             return _advice(trainer, PREDICTORS[predictor](trainer, question), begun)

@@ -94,13 +94,13 @@ class Search:
         """Make runs until the budget is content.
 
         Raises:
-            NoEdge: if the useful edge was never between two runs.
+            NoEdge: if so many runs were made as are ever made, and the useful edge was never between two of them.
         """
         for number in range(MOST):
             if self.content(budget, number) or not self._affordable(budget, spent()):
-                break
+                return
             self.learn(*self.run(losses, self.beliefs["useful"].next, REPEATS + number))
-        if self.runs and not self.beliefs["useful"].bracketed:
+        if not self.bracketed:
             raise NoEdge(self._unbracketed())
 
     def content(self, budget: Budget, runs: int) -> bool:
@@ -137,9 +137,14 @@ class Search:
         useful = self.beliefs.get("useful")
         return 0 if useful is None else len(useful.ups) + len(useful.downs)
 
+    @property
+    def bracketed(self) -> bool:
+        """Whether the useful edge was between two of them."""
+        return bool(self.beliefs) and self.beliefs["useful"].bracketed
+
     def edge(self, name: str) -> Edge:
         """Of the belief, with an interval of 90 %; what blows up is above the useful edge, whatever the beliefs say."""
-        belief, width = self.beliefs[name], self.row.widths[name]["runs" if self.runs else "ramp"]
+        belief, width = self.beliefs[name], self.row.widths[name]["runs" if self.bracketed else "ramp"]
         found = Edge.of(belief.median, width * belief.spread)
         return found.above(self.edge("useful")) if name == "blow_up" else found
 
@@ -159,6 +164,4 @@ class Search:
                 f"the loss does not fall enough at any step down to {math.exp(min(useful.ups)):.3g}: all {self.runs} runs of "
                 f"{self.horizon} steps lost more than half of the attainable fall; look for a bug, or begin where training works."
             )
-        return (
-            f"all {self.runs} runs up to a step of {math.exp(max(useful.downs)):.3g} ended well; give a larger budget."
-        )
+        return f"all {self.runs} runs up to a step of {math.exp(max(useful.downs)):.3g} ended well; choose the step by the loss's fall."

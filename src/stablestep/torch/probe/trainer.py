@@ -107,8 +107,11 @@ class Trainer:
         for number in range(2**31):
             loss, gradients = self.workers.gradients(_RUN, run, number)
             self.spent += 1
+            finite = _finite(loss, gradients)
+            if not finite:
+                self._blame(run, number)
             yield loss / self.first
-            if not all(bool(torch.isfinite(gradient).all()) for gradient in gradients):
+            if not finite:
                 yield math.inf
                 return
             self._give(self.workers.exchange(gradients, memory, _RUN, run, number))
@@ -123,6 +126,15 @@ class Trainer:
             for group, rate in zip(optimizer.param_groups, rates):
                 group["lr"] = rate * factor
             optimizer.step()
+
+    def _blame(self, run: int, number: int) -> None:
+        """Raise where the batches of a step, and not its parameters, are why a loss or gradient is not finite."""
+        self.restart()
+        self.spent += 1
+        require(
+            _finite(*self.workers.gradients(_RUN, run, number)),
+            "a batch has a loss or gradient that is not finite at the start already, where nothing was trained; leave such batches out.",
+        )
 
     def scale(self) -> float:
         """f/⟨∇f, u⟩ at the start, u what the optimizer's first step of length 1 moves by, without compression."""
@@ -204,6 +216,10 @@ class Trainer:
             return 0.0
         shared = self.workers.settings.shared
         return self.workers.omega / (1 if shared else self.workers.agents)
+
+
+def _finite(loss: float, gradients: list[Tensor]) -> bool:
+    return math.isfinite(loss) and all(bool(torch.isfinite(gradient).all()) for gradient in gradients)
 
 
 def _closer(length: float, far: float) -> float:

@@ -39,7 +39,7 @@ class Workers:
 
     def batches(self, steps: int) -> int:
         """How many a pool needs for so many steps, so that each serves at most 16 times in the mean."""
-        return -(-self.agents * steps // REUSED)
+        return needed(self.agents, steps)
 
     @property
     def signs(self) -> bool:
@@ -147,3 +147,12 @@ def _sum_up(sent: Sequence[SentParameter]) -> None:
     mean = torch.stack([one.payload for one in sent]).mean(0)
     for one in sent:
         one.from_sum(mean)
+
+
+def needed(agents: int, steps: int) -> int:
+    """How many batches so many workers and steps need, so that each serves at most 16 times in the mean.
+
+    >>> needed(4, 200)
+    50
+    """
+    return -(-agents * steps // REUSED)

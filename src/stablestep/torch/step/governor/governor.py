@@ -60,13 +60,14 @@ class Governor(Rule):
         copy: whether a good copy of the parameters is kept, which costs their memory once more (the last update always does, once).
             Without it a run that is much too hot from its first steps can be lost.
         probe: a function without arguments that gives a learning rate, such as `lambda: sst.probe(…).step`; called once, before the first
-            step, on the first worker of the group. Where the learning rate is more than twice what it says, the training would be too hot
-            from the start: the factor begins at what it says and does not grow beyond. A probe that refuses is a warning. The other
-            workers wait for it, so that it must end within the group's timeout.
+            step, on the first worker of the group, while the others wait: give it on all of them, and let it end within the group's
+            timeout. The answer is held against the first group's rate behind a warm-up (with OneCycleLR its peak) times the factor; where
+            that is more than twice as large, the training would be too hot from the start, and the factor becomes what leads to the answer
+            and does not grow beyond. A probe that refuses is a warning.
         cap: the longest update, in units of ‖x‖; 0 for none.
 
     Raises:
-        InvalidInput: if an argument is of the wrong kind, or the probe gives no positive number.
+        InvalidInput: if an argument is of the wrong kind, or the probe gives no positive number or fails on the first worker.
 
     >>> Governor(copy=False).factor_now
     1.0
@@ -86,7 +87,7 @@ class Governor(Rule):
 
     def admits(self, seen: Seen) -> bool:
         self._look_at(seen)
-        if self.probe is not None and not self.asked:
+        if self.probe is not None and not self.asked and (seen.initial_lr or seen.lr):
             self._ask(seen)
         self.steps += 1
         if self.norms.stands_out(seen.norms):
@@ -134,21 +135,24 @@ class Governor(Rule):
         seen.forget()
 
     def _ask(self, seen: Seen) -> None:
-        self.asked = True
         step = _from_first(self._answer, seen)
-        if step == _NO_ANSWER:
-            return
-        right = positive("the probe's step", step) / seen.initial_lr  # not what a warm-up has made of it
-        if right * _HOT < 1:
+        require(
+            not math.isnan(step),
+            "the governor's probe failed on the first worker, so that there is no step to begin with.",
+        )
+        self.asked = True  # only now: whoever goes on after an exception is asked again
+        right = step / (seen.initial_lr or seen.lr) / self.factor_now  # not what a warm-up has made of it
+        if step != _NO_ANSWER and right * _HOT < 1:
             self.losses.lower(right)
 
     def _answer(self) -> float:
         assert self.probe is not None
         try:
-            return self.probe()
+            said = self.probe()
         except InvalidInput as refusal:
             warn(f"the governor's probe names no step, so that it goes on without one: {refusal}")
             return _NO_ANSWER
+        return positive("the probe's step", said)
 
     def factor(self, seen: Seen) -> float:
         moved = self.copies.moved
