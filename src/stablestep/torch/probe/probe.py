@@ -39,7 +39,7 @@ def probe(
 ) -> ProbeAdvice:
     """How large the step may be, and one to train with, from where the model stands.
 
-    A copy is trained as `agents` workers would train it, with your optimizer, compressor and memory (your model, its buffers and the
+    A copy is trained as `agents` workers would train it, with your optimizer, compressor and memory (your model, its buffers and torch's
     global random state stay as they are). First a ramp: one run whose step doubles every few steps until the loss goes up. What its losses
     looked like says where the edge is, by a table of small trainings. Then ordinary runs of `horizon` steps, each where the answer is
     still open, until some ended on both sides of the edge.

@@ -39,7 +39,7 @@ def survey(
 ) -> SurveyReport:
     """The constants of the theory, for `agents` workers that train `model` by plain SGD from where it stands.
 
-    It looks at a short descent of a copy (your model, its buffers and the global random state stay as they are): gradients of all batches
+    It looks at a short descent of a copy (your model, its buffers and torch's random state stay as they are): gradients of all batches
     at each point give ‖∇f‖, the noise and its tail; Hessian-vector products give the curvature (where a model has none, differences of
     gradients on the same batch); messages of the compressor give ω and the second-order loss model.
 
