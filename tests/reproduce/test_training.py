@@ -50,5 +50,5 @@ def test_cells():
         "covered": 0.9,
     }
     shown = training.cells(line | {"cost_in_horizons": [2.7, 4.0], "share_of_sweep": [0.1, 0.14], "regret": None})
-    assert shown == ["best", "3 of 4", "2", "> 1000", "1.5/3", "90%", "2.7", "0.1/0.14", "–"]
+    assert shown == ["best", "3 of 4", "2/> 1000", "1.5/3", "90%", "2.7", "0.1/0.14", "–"]
     assert training.cells({"answers": 0, "of": 4})[:2] == ["–", "0 of 4"]

@@ -80,8 +80,7 @@ def table(record: dict[str, Any], family: str) -> Table:
         "predictor",
         "means",
         "answers",
-        "off, median",
-        "off, 95 %",
+        "off, median/95 %",
         "after a constant",
         "covers",
         "gradients / T",
@@ -95,15 +94,15 @@ def table(record: dict[str, Any], family: str) -> Table:
 def cells(line: dict[str, Any]) -> list[str | float]:
     """What one predictor came to."""
     if not line["answers"]:
-        return ["–", f"0 of {line['of']}", *["–"] * 7]
-    constant = "/".join(factor(value) for value in line["off_after_constant"])
+        return ["–", f"0 of {line['of']}", *["–"] * 6]
+    off, constant = ("/".join(map(factor, line[name])) for name in ("off", "off_after_constant"))
     return [
         line["target"],
         f"{line['answers']} of {line['of']}",
-        *(factor(value) for value in line["off"]),
+        off,
         constant,
         "–" if line["covered"] is None else f"{line['covered']:.0%}",
-        f"{line['cost_in_horizons'][0]:.2g}",
+        f"{line['cost_in_horizons'][0]:.3g}",
         _pair(line["share_of_sweep"]),
         "–" if line["regret"] is None else _pair(line["regret"]),
     ]
