@@ -78,11 +78,13 @@ class Cell:
 
 def cells(tasks: list[str]) -> Iterator[Cell]:
     """All of them; tasks and optimizers alternate, so that a list that was cut off is still a fair one."""
-    for (message, omega, agents, horizon, among), optimizer, name in product(METHODS, FAMILIES, tasks):
-        if among is None or name in among:
-            yield Cell(name, optimizer, message, omega, agents, horizon)
+    yield from _those_of(METHODS, FAMILIES, tasks)
     for (optimizer, message, omega), name in product(SIGNS, tasks):
         yield Cell(name, optimizer, message, omega, 4, 100)
-    for (message, omega, agents, horizon, among), name in product(MUON, tasks):
-        if name not in WITHOUT_MATRICES and (among is None or name in among):
-            yield Cell(name, "muon", message, omega, agents, horizon)
+    yield from _those_of(MUON, ("muon",), [name for name in tasks if name not in WITHOUT_MATRICES])
+
+
+def _those_of(methods: tuple, optimizers: tuple[str, ...], tasks: list[str]) -> Iterator[Cell]:
+    for (message, omega, agents, horizon, among), optimizer, name in product(methods, optimizers, tasks):
+        if among is None or name in among:
+            yield Cell(name, optimizer, message, omega, agents, horizon)

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.edges.predictors.base import SEEDS
 from stablestep.files import write_files
 from stablestep.reproduce.sections.training import WORDS, table
 
 PROBE = "ramp, bracket 1.7"
-SEEDS = 4  # questions for each sweep
 # What the probe is to reach with every optimizer: its words, the number, and what it must lie between.
 GOALS: tuple[tuple[str, Callable[[dict[str, Any]], float], float, float, str], ...] = (
     ("off by at most 1.12, median", lambda line: line["off"][0], 1, 1.12, ".3f"),

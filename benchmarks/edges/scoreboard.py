@@ -16,8 +16,9 @@ from benchmarks.edges.cell import cells as cells_of
 from benchmarks.edges.figure import draw
 from benchmarks.edges.fit import bare, families, key, members
 from benchmarks.edges.held_out import outcomes, rows_without, widths
-from benchmarks.edges.page import SEEDS, page
+from benchmarks.edges.page import page
 from benchmarks.edges.predictors import TABLE, Answer, Case
+from benchmarks.edges.predictors.base import SEEDS
 from benchmarks.edges.store import FOLDER, Store
 from benchmarks.edges.tasks import TASKS
 from benchmarks.edges.truth import Truth

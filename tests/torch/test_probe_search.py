@@ -45,7 +45,8 @@ def generator(seed):
     return np.random.default_rng(seed)
 
 
-def probed(generator, budget="default", horizon=100):
+def ramped(generator, horizon=100):
+    """A search after its ramp on the parabola, the losses, and all those that were asked for."""
     found, spent = search(horizon), []
 
     def counted(step_at, run):
@@ -54,7 +55,12 @@ def probed(generator, budget="default", horizon=100):
             yield loss
 
     found.ramp(counted, math.log(EDGE) - 6)
-    found.narrow(counted, BUDGETS[budget], lambda: len(spent))
+    return found, counted, spent
+
+
+def probed(generator, budget="default", horizon=100):
+    found, losses, spent = ramped(generator, horizon)
+    found.narrow(losses, BUDGETS[budget], lambda: len(spent))
     return found, len(spent)
 
 
@@ -79,30 +85,16 @@ def test_quick_makes_no_run_and_gives_wide_intervals(generator):
 
 
 def test_a_budget_in_gradients_is_kept(generator):
-    found, spent = search(), []
-
-    def counted(step_at, run):
-        for loss in parabola(generator)(step_at, run):
-            spent.append(loss)
-            yield loss
-
-    found.ramp(counted, math.log(EDGE) - 6)
-    found.narrow(counted, Budget(3, 1.01, gradients=350), lambda: len(spent))
+    found, losses, spent = ramped(generator)
+    found.narrow(losses, Budget(3, 1.01, gradients=350), lambda: len(spent))
     assert 250 < len(spent) <= 350
 
 
 def test_a_budget_that_ends_before_the_bracket_leaves_what_the_ramp_said(generator):
-    """One run alone was on one side; with more gradients the same search brackets."""
-    found, spent = search(), []
-
-    def counted(step_at, run):
-        for loss in parabola(generator)(step_at, run):
-            spent.append(loss)
-            yield loss
-
-    found.ramp(counted, math.log(EDGE) - 6)
+    """There was room for one run, which is on one side of the edge only."""
+    found, losses, spent = ramped(generator)
     after_ramp = found.edge("useful")
-    found.narrow(counted, Budget(3, 1.2, gradients=len(spent) + 100), lambda: len(spent))
+    found.narrow(losses, Budget(3, 1.2, gradients=len(spent) + 100), lambda: len(spent))
     assert found.runs == 1 and not found.bracketed
     edge = found.edge("useful")
     assert edge != after_ramp and edge.high / edge.low > 1.5

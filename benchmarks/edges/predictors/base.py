@@ -9,6 +9,8 @@ import numpy as np
 from benchmarks.edges.truth import Truth
 from stablestep.torch.probe.calibration import Row
 
+SEEDS = 4  # cases for each sweep
+
 
 @dataclass(frozen=True)
 class Case:
